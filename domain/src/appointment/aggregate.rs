@@ -1,0 +1,150 @@
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AppointmentCommand, AppointmentError, AppointmentEvent};
+use crate::{CustomerId, Decide, Money, ServiceId, StaffId, TimeSlot, pure::pure_aggregate};
+
+/// All that is agreed about one visit; later changes of service or policy do not touch it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visit {
+    /// Who serves the guest.
+    pub staff_id: StaffId,
+    /// What is done.
+    pub service_id: ServiceId,
+    /// For whom.
+    pub customer_id: CustomerId,
+    /// When, without buffers.
+    pub slot: TimeSlot,
+    /// Minutes the calendar keeps free in front.
+    pub buffer_before_minutes: u32,
+    /// Minutes the calendar keeps free behind.
+    pub buffer_after_minutes: u32,
+    /// For how much.
+    pub price: Money,
+    /// How long before the start reminders were to go out when it was booked, in elapsed minutes.
+    pub reminder_offsets_minutes: Vec<u32>,
+}
+
+/// Where in its life a visit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Agreed, still to come or not yet marked.
+    Booked,
+    /// Called off.
+    Cancelled,
+    /// Kept.
+    Completed,
+    /// Missed by the guest.
+    NoShow,
+}
+
+impl Status {
+    /// The name in the API and in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Booked => "booked",
+            Self::Cancelled => "cancelled",
+            Self::Completed => "completed",
+            Self::NoShow => "no_show",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One visit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Appointment {
+    /// Nothing was booked under this id.
+    #[default]
+    Unbooked,
+    /// Booked, and perhaps ended since.
+    Known {
+        /// All that is agreed.
+        visit: Box<Visit>,
+        /// Where in its life it is.
+        status: Status,
+    },
+}
+
+pure_aggregate!(Appointment, "appointment", AppointmentCommand, AppointmentEvent, AppointmentError);
+
+impl Appointment {
+    /// What was agreed and where it stands, once booked.
+    #[must_use]
+    pub fn known(&self) -> Option<(&Visit, Status)> {
+        match self {
+            Self::Unbooked => None,
+            Self::Known { visit, status } => Some((visit, *status)),
+        }
+    }
+
+    /// Ends a booked visit; ending it the same way again is already so.
+    fn end(
+        &self,
+        wanted: Status,
+        begun_by: Option<Timestamp>,
+        event: AppointmentEvent,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        let (visit, status) = self.known().ok_or(AppointmentError::NotFound)?;
+        if status == wanted {
+            return Ok(vec![]);
+        }
+        if status != Status::Booked {
+            return Err(AppointmentError::WrongState { status });
+        }
+        let start = visit.slot.start();
+        if begun_by.is_some_and(|now| now < start) {
+            return Err(AppointmentError::NotBegun { start });
+        }
+        Ok(vec![event])
+    }
+}
+
+impl Decide for Appointment {
+    fn decide(
+        &self,
+        command: AppointmentCommand,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        match command {
+            AppointmentCommand::Book { visit } => match self.known() {
+                None => Ok(vec![AppointmentEvent::Booked { visit }]),
+                Some((there, Status::Booked)) if *there == visit => Ok(vec![]),
+                Some(_) => Err(AppointmentError::AlreadyBooked),
+            },
+            AppointmentCommand::Cancel => {
+                self.end(Status::Cancelled, None, AppointmentEvent::Cancelled {})
+            }
+            AppointmentCommand::Complete { now } => {
+                self.end(Status::Completed, Some(now), AppointmentEvent::Completed {})
+            }
+            AppointmentCommand::MarkNoShow { now } => {
+                self.end(Status::NoShow, Some(now), AppointmentEvent::MissedByGuest {})
+            }
+        }
+    }
+
+    fn evolve(&mut self, event: Self::Event) {
+        let ended = match event {
+            AppointmentEvent::Booked { visit } => {
+                *self = Self::Known { visit: Box::new(visit), status: Status::Booked };
+                return;
+            }
+            AppointmentEvent::Cancelled {} => Status::Cancelled,
+            AppointmentEvent::Completed {} => Status::Completed,
+            AppointmentEvent::MissedByGuest {} => Status::NoShow,
+        };
+        if let Self::Known { status, .. } = self {
+            *status = ended;
+        }
+    }
+}

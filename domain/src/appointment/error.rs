@@ -1,0 +1,26 @@
+use jiff::Timestamp;
+
+use super::Status;
+
+/// Why an appointment was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppointmentError {
+    /// Nothing was booked under this id.
+    #[error("not found")]
+    NotFound,
+    /// The id belongs to another visit.
+    #[error("the appointment is booked already")]
+    AlreadyBooked,
+    /// The visit has ended another way.
+    #[error("the appointment is {status}")]
+    WrongState {
+        /// What it is now.
+        status: Status,
+    },
+    /// A visit can be kept or missed only once it has begun.
+    #[error("the appointment begins only at {start}")]
+    NotBegun {
+        /// When it begins.
+        start: Timestamp,
+    },
+}

@@ -1,0 +1,28 @@
+use serde::{Deserialize, Serialize};
+
+use super::Visit;
+use crate::pure::event_types;
+
+/// Past tense, one variant per fact. Stored for ever: add, never change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AppointmentEvent {
+    /// The visit is agreed.
+    Booked {
+        /// All that is agreed.
+        visit: Visit,
+    },
+    /// It was called off. The reason is personal and kept outside the events.
+    Cancelled {},
+    /// The guest came and was served.
+    Completed {},
+    /// The guest did not come.
+    MissedByGuest {},
+}
+
+event_types!(AppointmentEvent {
+    Booked => "booking.appointment.booked.v1",
+    Cancelled => "booking.appointment.cancelled.v1",
+    Completed => "booking.appointment.completed.v1",
+    MissedByGuest => "booking.appointment.no_show.v1",
+});

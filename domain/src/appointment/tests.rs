@@ -1,0 +1,80 @@
+use cqrs_es::test::TestFramework;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::{Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn visit() -> Visit {
+    Visit {
+        staff_id: StaffId::new(Uuid::from_u128(1)),
+        service_id: ServiceId::new(Uuid::from_u128(2)),
+        customer_id: CustomerId::new(Uuid::from_u128(3)),
+        slot: TimeSlot::try_new(at("2026-03-02T09:00:00Z"), at("2026-03-02T10:00:00Z")).unwrap(),
+        buffer_before_minutes: 0,
+        buffer_after_minutes: 0,
+        price: Money { amount: 4500, currency: Currency::USD },
+        reminder_offsets_minutes: vec![60],
+    }
+}
+
+fn given(events: Vec<AppointmentEvent>) -> cqrs_es::test::AggregateTestExecutor<Appointment> {
+    TestFramework::<Appointment>::with(()).given(events)
+}
+
+fn booked() -> AppointmentEvent {
+    AppointmentEvent::Booked { visit: visit() }
+}
+
+#[test]
+fn booking_the_same_visit_again_is_already_so_and_another_is_refused() {
+    given(vec![booked()])
+        .when(AppointmentCommand::Book { visit: visit() })
+        .then_expect_events(vec![]);
+    let other = Visit { customer_id: CustomerId::new(Uuid::from_u128(4)), ..visit() };
+    given(vec![booked()])
+        .when(AppointmentCommand::Book { visit: other })
+        .then_expect_error(AppointmentError::AlreadyBooked);
+}
+
+#[test]
+fn cancelling_twice_succeeds_once() {
+    given(vec![booked()])
+        .when(AppointmentCommand::Cancel)
+        .then_expect_events(vec![AppointmentEvent::Cancelled {}]);
+    given(vec![booked(), AppointmentEvent::Cancelled {}])
+        .when(AppointmentCommand::Cancel)
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn a_visit_that_ended_stays_ended() {
+    given(vec![booked(), AppointmentEvent::Completed {}])
+        .when(AppointmentCommand::Cancel)
+        .then_expect_error(AppointmentError::WrongState { status: Status::Completed });
+    given(vec![booked(), AppointmentEvent::Cancelled {}])
+        .when(AppointmentCommand::MarkNoShow { now: at("2026-03-02T11:00:00Z") })
+        .then_expect_error(AppointmentError::WrongState { status: Status::Cancelled });
+}
+
+#[test]
+fn nobody_is_a_no_show_before_the_visit_begins() {
+    given(vec![booked()])
+        .when(AppointmentCommand::MarkNoShow { now: at("2026-03-02T08:59:59Z") })
+        .then_expect_error(AppointmentError::NotBegun { start: at("2026-03-02T09:00:00Z") });
+    given(vec![booked()])
+        .when(AppointmentCommand::Complete { now: at("2026-03-02T09:00:00Z") })
+        .then_expect_events(vec![AppointmentEvent::Completed {}]);
+}
+
+#[test]
+fn what_was_never_booked_is_not_found() {
+    TestFramework::<Appointment>::with(())
+        .given_no_previous_events()
+        .when(AppointmentCommand::Cancel)
+        .then_expect_error(AppointmentError::NotFound);
+}

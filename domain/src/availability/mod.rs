@@ -1,0 +1,163 @@
+//! Which instants can be booked. Listing, booking and explaining call this one function: at the same
+//! facts, what is listed can be booked and what is refused is not listed.
+//!
+//! Wall-clock windows become instants edge by edge, never slot by slot; then a linear sweep over
+//! the sorted busy stretches finds the starts. Everything inside counts in whole seconds.
+
+mod grid;
+mod open;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
+
+pub use refusal::Refusal;
+
+use crate::{
+    EmptySlot, TimeSlot, Zone,
+    business::{BookingPolicy, Service},
+    staff_calendar::{Busy, BusyKind},
+    staff_schedule::Hours,
+};
+use grid::Grid;
+use open::Openings;
+
+/// The rules that one staff member's slots for one service follow.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// What wall-clock times mean.
+    pub zone: &'a Zone,
+    /// Grid, notice, window and how buffers combine.
+    pub policy: &'a BookingPolicy,
+    /// Duration and buffers.
+    pub service: &'a Service,
+    /// When the staff member works.
+    pub hours: &'a Hours,
+}
+
+/// The bookable slots that start within `[from, until)`, in order.
+///
+/// `busy` is everything that touches the [`deciding_range`], in any order; more does no harm.
+#[must_use]
+pub fn slots(
+    rules: &Rules<'_>,
+    busy: &[Busy],
+    from: Timestamp,
+    until: Timestamp,
+    now: Timestamp,
+) -> Vec<TimeSlot> {
+    let earliest = from.max(earliest_start(rules.policy, now));
+    let latest = until.min(horizon(rules, now));
+    if earliest >= latest {
+        return vec![];
+    }
+    let first = local_date(rules.zone, earliest);
+    let last = local_date(rules.zone, latest);
+    let openings = Openings::between(rules, first, last);
+    let grid = Grid::new(rules, busy);
+    let range = ceil_second(earliest)..ceil_second(latest);
+    let minutes = rules.service.duration_minutes;
+    openings
+        .starts(&grid, range)
+        .filter_map(|second| TimeSlot::lasting(Timestamp::from_second(second).ok()?, minutes))
+        .collect()
+}
+
+/// Whether a visit may start at `start`, and if not, the first rule that refuses.
+///
+/// # Errors
+/// The rule that refuses.
+pub fn check(
+    rules: &Rules<'_>,
+    busy: &[Busy],
+    start: Timestamp,
+    now: Timestamp,
+) -> Result<TimeSlot, Refusal> {
+    let Some(slot) = TimeSlot::lasting(start, rules.service.duration_minutes) else {
+        return Err(Refusal::OutsideHours);
+    };
+    let one_after = Timestamp::from_nanosecond(start.as_nanosecond() + 1).unwrap_or(start);
+    match slots(rules, busy, start, one_after, now).first() {
+        Some(listed) if *listed == slot => Ok(slot),
+        Some(_) | None => Err(reason(rules, busy, &slot, now)),
+    }
+}
+
+/// The stretch of calendar that the slots within `[from, until]` depend on: what touches it, buffers
+/// included, is all that [`slots`] and [`check`] need to know.
+#[must_use]
+pub fn deciding_range(rules: &Rules<'_>, from: Timestamp, until: Timestamp) -> TimeSlot {
+    let day_start = start_of_day(rules.zone, local_date(rules.zone, from)).min(from);
+    // From the start of the day, because the packed grid begins anew behind each busy block.
+    let visits = TimeSlot::try_new(day_start, until + SignedDuration::from_secs(1));
+    visits.map_or_else(
+        |EmptySlot| minute_at(from),
+        |visits| {
+            let Service { duration_minutes, buffer_after_minutes, .. } = rules.service;
+            visits.padded(
+                rules.service.buffer_before_minutes,
+                duration_minutes.saturating_add(*buffer_after_minutes),
+            )
+        },
+    )
+}
+
+/// The first refusal, in the order in which a person would think of them.
+fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> Refusal {
+    let (policy, service, start) = (rules.policy, rules.service, slot.start());
+    let (before, after) = (service.buffer_before_minutes, service.buffer_after_minutes);
+    if start < now {
+        return Refusal::SlotInPast;
+    }
+    let earliest = earliest_start(policy, now);
+    if start < earliest {
+        return Refusal::TooSoon { earliest };
+    }
+    let horizon = horizon(rules, now);
+    if start >= horizon {
+        return Refusal::TooFar { horizon };
+    }
+    let date = local_date(rules.zone, start);
+    if !Openings::between(rules, date, date).hold(slot) {
+        return Refusal::OutsideHours;
+    }
+    match busy.iter().find(|busy| busy.excludes(slot, before, after, policy.buffers)) {
+        Some(Busy { kind: BusyKind::Visit(by), .. }) => Refusal::Taken { by: *by },
+        Some(Busy { kind: BusyKind::TimeOff(during), .. }) => Refusal::Away { during: *during },
+        None => Refusal::OffGrid,
+    }
+}
+
+fn earliest_start(policy: &BookingPolicy, now: Timestamp) -> Timestamp {
+    let notice = SignedDuration::from_mins(policy.min_notice_minutes.into());
+    now.checked_add(notice).unwrap_or(Timestamp::MAX)
+}
+
+/// The first instant that is too far ahead: the start of the local day after the window.
+fn horizon(rules: &Rules<'_>, now: Timestamp) -> Timestamp {
+    let days = i64::from(rules.policy.window_days) + 1;
+    local_date(rules.zone, now)
+        .checked_add(days.days())
+        .map_or(Timestamp::MAX, |date| start_of_day(rules.zone, date))
+}
+
+fn local_date(zone: &Zone, at: Timestamp) -> Date {
+    zone.tz().to_datetime(at).date()
+}
+
+/// The first instant of a local date; midnight itself may not exist.
+#[must_use]
+pub fn start_of_day(zone: &Zone, date: Date) -> Timestamp {
+    date.to_zoned(zone.tz().clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+}
+
+fn ceil_second(at: Timestamp) -> i64 {
+    at.as_second() + i64::from(at.subsec_nanosecond() > 0)
+}
+
+fn minute_at(at: Timestamp) -> TimeSlot {
+    let last = Timestamp::MAX - SignedDuration::from_mins(1);
+    let start = at.min(last);
+    TimeSlot::lasting(start, 1).unwrap_or_else(|| minute_at(Timestamp::UNIX_EPOCH))
+}

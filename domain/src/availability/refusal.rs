@@ -1,0 +1,57 @@
+use jiff::Timestamp;
+
+use crate::{AppointmentId, TimeOffId};
+
+/// Why an instant cannot be booked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is over.
+    #[error("the start lies in the past")]
+    SlotInPast,
+    /// The business wants more notice.
+    #[error("it is too soon: the earliest start is {earliest}")]
+    TooSoon {
+        /// The first instant with enough notice.
+        earliest: Timestamp,
+    },
+    /// The business does not plan so far ahead.
+    #[error("it is too far ahead: booking is open for starts before {horizon}")]
+    TooFar {
+        /// The first instant that is too far.
+        horizon: Timestamp,
+    },
+    /// The visit does not lie inside working hours.
+    #[error("it lies outside the working hours")]
+    OutsideHours,
+    /// The staff member is away.
+    #[error("the staff member is away then")]
+    Away {
+        /// The time off.
+        during: TimeOffId,
+    },
+    /// Another visit, or its buffer, has the time.
+    #[error("the time is taken")]
+    Taken {
+        /// By whom.
+        by: AppointmentId,
+    },
+    /// Free, but not one of the starts that are offered.
+    #[error("it is not one of the starts that are offered")]
+    OffGrid,
+}
+
+impl Refusal {
+    /// The name of the rule, stable for programs.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::SlotInPast => "slot_in_past",
+            Self::TooSoon { .. } => "too_soon",
+            Self::TooFar { .. } => "too_far",
+            Self::OutsideHours => "outside_hours",
+            Self::Away { .. } => "time_off",
+            Self::Taken { .. } => "slot_taken",
+            Self::OffGrid => "off_grid",
+        }
+    }
+}

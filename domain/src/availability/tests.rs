@@ -1,0 +1,327 @@
+use std::collections::BTreeSet;
+
+use jiff::{
+    SignedDuration, Timestamp, ToSpan,
+    civil::{Date, date},
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    AppointmentId, Currency, Money, TimeOffId,
+    business::{BufferRule, SlotGrid},
+    staff_schedule::{DayWindow, Window},
+};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn service(duration: u32, before: u32, after: u32) -> Service {
+    Service {
+        name: "Cut".into(),
+        description: None,
+        duration_minutes: duration,
+        price: Money { amount: 0, currency: Currency::USD },
+        buffer_before_minutes: before,
+        buffer_after_minutes: after,
+        staff_ids: None,
+    }
+}
+
+fn hours(windows: &[(u8, &str, &str)]) -> Hours {
+    let weekly = windows
+        .iter()
+        .map(|(day, start, end)| DayWindow {
+            day: *day,
+            window: Window { start: start.parse().unwrap(), end: end.parse().unwrap() },
+        })
+        .collect();
+    Hours { weekly, ..Hours::default() }
+}
+
+fn daily(start: &str, end: &str) -> Hours {
+    let windows: Vec<_> = (0..7).map(|day| (day, start, end)).collect();
+    hours(&windows)
+}
+
+fn visit(start: &str, end: &str, before: u32, after: u32) -> Busy {
+    Busy {
+        kind: BusyKind::Visit(AppointmentId::new(Uuid::from_u128(9))),
+        slot: TimeSlot::try_new(at(start), at(end)).unwrap(),
+        buffer_before_minutes: before,
+        buffer_after_minutes: after,
+    }
+}
+
+fn time_off(start: &str, end: &str) -> Busy {
+    let kind = BusyKind::TimeOff(TimeOffId::new(Uuid::from_u128(9)));
+    Busy { kind, ..visit(start, end, 0, 0) }
+}
+
+#[derive(Debug)]
+struct Case {
+    zone: Zone,
+    policy: BookingPolicy,
+    service: Service,
+    hours: Hours,
+    busy: Vec<Busy>,
+    now: Timestamp,
+}
+
+impl Case {
+    fn new(zone: &str, hours: Hours, service: Service) -> Self {
+        let policy = BookingPolicy { window_days: 730, ..BookingPolicy::default() };
+        let zone = zone.parse().unwrap();
+        Self { zone, policy, service, hours, busy: vec![], now: at("2026-01-01T00:00:00Z") }
+    }
+
+    fn aligned(mut self, step: u32) -> Self {
+        self.policy.slot_grid = SlotGrid::Aligned;
+        self.policy.slot_step_minutes = Some(step);
+        self
+    }
+
+    fn busy(mut self, busy: Vec<Busy>) -> Self {
+        self.busy = busy;
+        self
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        let Self { zone, policy, service, hours, .. } = self;
+        Rules { zone, policy, service, hours }
+    }
+
+    fn on(&self, date: Date) -> Vec<Timestamp> {
+        let from = start_of_day(&self.zone, date);
+        let until = start_of_day(&self.zone, date.tomorrow().unwrap());
+        slots(&self.rules(), &self.busy, from, until, self.now)
+            .iter()
+            .map(TimeSlot::start)
+            .collect()
+    }
+
+    /// The starts of a date as local times with offset.
+    fn local(&self, date: Date) -> Vec<String> {
+        let show = |t: Timestamp| {
+            let zoned = t.to_zoned(self.zone.tz().clone());
+            zoned.strftime("%H:%M%:z").to_string()
+        };
+        self.on(date).into_iter().map(show).collect()
+    }
+
+    fn check(&self, start: &str) -> Result<TimeSlot, Refusal> {
+        check(&self.rules(), &self.busy, at(start), self.now)
+    }
+}
+
+const MONDAY: Date = date(2026, 3, 2);
+
+#[test]
+fn a_packed_grid_steps_by_the_duration_from_the_start_of_each_window() {
+    let hours = hours(&[(0, "09:00", "12:00"), (0, "13:00", "14:00")]);
+    let case = Case::new("UTC", hours, service(50, 0, 0));
+    assert_eq!(case.local(MONDAY), ["09:00+00:00", "09:50+00:00", "10:40+00:00", "13:00+00:00"]);
+}
+
+#[test]
+fn a_packed_grid_begins_again_behind_a_busy_block_rounded_up_to_five_minutes() {
+    let case = Case::new("UTC", daily("09:00", "12:00"), service(60, 0, 0)).busy(vec![visit(
+        "2026-03-02T09:30:00Z",
+        "2026-03-02T09:52:00Z",
+        0,
+        0,
+    )]);
+    assert_eq!(case.local(MONDAY), ["09:55+00:00", "10:55+00:00"]);
+    let between_steps = Case::new("UTC", daily("09:00", "12:00"), service(30, 0, 0))
+        .busy(vec![time_off("2026-03-02T09:30:00Z", "2026-03-02T09:40:00Z")]);
+    assert_eq!(
+        between_steps.local(MONDAY),
+        ["09:00+00:00", "09:40+00:00", "10:10+00:00", "10:40+00:00", "11:10+00:00"]
+    );
+}
+
+#[test]
+fn an_aligned_grid_counts_from_local_midnight() {
+    let case = Case::new("UTC", daily("09:10", "11:00"), service(30, 0, 0)).aligned(30);
+    assert_eq!(case.local(MONDAY), ["09:30+00:00", "10:00+00:00", "10:30+00:00"]);
+}
+
+#[test]
+fn a_visit_may_run_past_midnight_through_touching_windows() {
+    let hours = hours(&[(0, "22:00", "24:00"), (1, "00:00", "01:00")]);
+    let case = Case::new("UTC", hours, service(90, 0, 0)).aligned(60);
+    assert_eq!(case.local(MONDAY), ["22:00+00:00", "23:00+00:00"]);
+}
+
+#[test]
+fn buffers_reach_outside_the_hours_but_not_into_neighbours() {
+    let busy = vec![visit("2026-03-02T10:00:00Z", "2026-03-02T10:30:00Z", 5, 10)];
+    let mut case =
+        Case::new("UTC", daily("09:00", "11:30"), service(30, 10, 10)).aligned(5).busy(busy);
+    let expected = ["09:00", "09:05", "09:10", "09:15", "10:50", "10:55", "11:00"];
+    assert_eq!(case.local(MONDAY), expected.map(|t| format!("{t}+00:00")));
+    case.policy.buffers = BufferRule::Max;
+    let expected =
+        ["09:00", "09:05", "09:10", "09:15", "09:20", "10:40", "10:45", "10:50", "10:55", "11:00"];
+    assert_eq!(case.local(MONDAY), expected.map(|t| format!("{t}+00:00")));
+}
+
+#[test]
+fn local_times_in_a_gap_are_never_offered() {
+    let case =
+        Case::new("America/New_York", daily("01:00", "04:00"), service(30, 0, 0)).aligned(30);
+    assert_eq!(
+        case.local(date(2026, 3, 8)),
+        ["01:00-05:00", "01:30-05:00", "03:00-04:00", "03:30-04:00"]
+    );
+}
+
+#[test]
+fn local_times_in_a_fold_are_offered_twice() {
+    let case =
+        Case::new("America/New_York", daily("00:30", "01:30"), service(30, 0, 0)).aligned(30);
+    assert_eq!(case.local(date(2026, 11, 1)), ["00:30-04:00", "01:00-04:00", "01:00-05:00"]);
+    let packed = Case::new("America/New_York", daily("00:00", "03:00"), service(60, 0, 0));
+    assert_eq!(
+        packed.local(date(2026, 11, 1)),
+        ["00:00-04:00", "01:00-04:00", "01:00-05:00", "02:00-05:00"]
+    );
+}
+
+#[test]
+fn two_windows_on_a_day_with_a_fold_stay_in_the_order_of_time() {
+    let hours = hours(&[(6, "00:00", "01:20"), (6, "01:20", "02:00"), (6, "02:00", "03:00")]);
+    let case = Case::new("America/New_York", hours, service(20, 0, 0)).aligned(20);
+    let starts = case.on(date(2026, 11, 1));
+    assert_eq!(starts.len(), 12);
+    assert!(starts.is_sorted());
+}
+
+#[test]
+fn a_shift_of_half_an_hour_keeps_the_grid_on_the_wall_clock() {
+    let case =
+        Case::new("Australia/Lord_Howe", daily("01:00", "03:00"), service(30, 0, 0)).aligned(30);
+    // Forward at 02:00 to 02:30.
+    assert_eq!(case.local(date(2026, 10, 4)), ["01:00+10:30", "01:30+10:30", "02:30+11:00"]);
+}
+
+#[test]
+fn an_override_replaces_the_weekly_windows_of_its_date() {
+    let mut case = Case::new("UTC", daily("09:00", "10:00"), service(60, 0, 0));
+    case.hours.overrides.insert(MONDAY, vec![]);
+    assert!(case.on(MONDAY).is_empty());
+    assert_eq!(case.local(MONDAY.tomorrow().unwrap()), ["09:00+00:00"]);
+}
+
+#[test]
+fn each_refusal_names_its_rule() {
+    let mut case = Case::new("UTC", daily("09:00", "12:00"), service(60, 0, 0)).busy(vec![
+        visit("2026-03-02T10:00:00Z", "2026-03-02T11:00:00Z", 0, 0),
+        time_off("2026-03-03T09:00:00Z", "2026-03-03T12:00:00Z"),
+    ]);
+    case.policy.min_notice_minutes = 60;
+    case.policy.window_days = 7;
+    case.now = at("2026-03-02T08:30:00Z");
+    let rule = |start| case.check(start).unwrap_err().rule();
+    assert_eq!(rule("2026-03-02T08:00:00Z"), "slot_in_past");
+    assert_eq!(rule("2026-03-02T09:00:00Z"), "too_soon");
+    assert_eq!(rule("2026-03-10T09:00:00Z"), "too_far");
+    assert_eq!(rule("2026-03-02T11:30:00Z"), "outside_hours");
+    assert_eq!(rule("2026-03-02T10:30:00Z"), "slot_taken");
+    assert_eq!(rule("2026-03-03T09:00:00Z"), "time_off");
+    assert_eq!(rule("2026-03-04T09:01:00Z"), "off_grid");
+    assert!(case.check("2026-03-02T11:00:00Z").is_ok());
+}
+
+fn any_busy() -> impl Strategy<Value = Vec<Busy>> {
+    let one = (0_i64..5 * 1440, 1_i64..180, 0_u32..30, 0_u32..30, any::<bool>());
+    proptest::collection::vec(one, 0..25).prop_map(|all| {
+        all.into_iter()
+            .map(|(start, length, before, after, off)| {
+                let start = at("2026-10-29T00:00:00Z") + SignedDuration::from_mins(start);
+                let slot = TimeSlot::lasting(start, u32::try_from(length).unwrap()).unwrap();
+                let kind = if off {
+                    BusyKind::TimeOff(TimeOffId::new(Uuid::nil()))
+                } else {
+                    BusyKind::Visit(AppointmentId::new(Uuid::nil()))
+                };
+                let (before, after) = if off { (0, 0) } else { (before, after) };
+                Busy { kind, slot, buffer_before_minutes: before, buffer_after_minutes: after }
+            })
+            .collect()
+    })
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let windows = proptest::collection::vec((0_u8..7, 0_u16..96, 1_u16..48), 1..12);
+    let zones =
+        prop::sample::select(vec!["America/New_York", "UTC", "Europe/London", "America/Havana"]);
+    let shape = (1_u32..20, 0_u32..6, 0_u32..6, any::<bool>(), any::<bool>(), 0_u32..300);
+    (zones, windows, shape, any_busy()).prop_map(|(zone, windows, shape, busy)| {
+        let minute = |m: u16| crate::staff_schedule::WallMinute::new(m.min(1440)).unwrap();
+        let weekly = windows
+            .into_iter()
+            .map(|(day, start, length)| DayWindow {
+                day,
+                window: Window { start: minute(start * 15), end: minute((start + length) * 15) },
+            })
+            .collect();
+        let (length, before, after, aligned, max, notice) = shape;
+        let hours = Hours { weekly, ..Hours::default() };
+        let mut case =
+            Case::new(zone, hours, service(length * 5, before * 5, after * 5)).busy(busy);
+        if aligned {
+            case = case.aligned(15);
+        }
+        if max {
+            case.policy.buffers = BufferRule::Max;
+        }
+        case.policy.min_notice_minutes = notice;
+        case.now = at("2026-10-30T12:00:00Z");
+        case
+    })
+}
+
+proptest! {
+    /// The clocks of all but one of the zones go back within these days.
+    #[test]
+    fn what_is_listed_can_be_booked_and_what_is_not_is_refused(case in any_case()) {
+        let from = at("2026-10-30T00:00:00Z");
+        let until = from + SignedDuration::from_hours(3 * 24);
+        let listed: BTreeSet<_> =
+            slots(&case.rules(), &case.busy, from, until, case.now).iter().map(TimeSlot::start).collect();
+        let mut start = from;
+        while start < until {
+            let answer = check(&case.rules(), &case.busy, start, case.now);
+            prop_assert_eq!(answer.is_ok(), listed.contains(&start), "{} {:?}", start, answer);
+            start += SignedDuration::from_mins(5);
+        }
+    }
+
+    #[test]
+    fn nothing_outside_the_deciding_range_matters(case in any_case(), hour in 0_i64..72) {
+        let start = at("2026-10-30T00:00:00Z") + SignedDuration::from_hours(hour);
+        let rules = case.rules();
+        let range = deciding_range(&rules, start, start);
+        let near: Vec<Busy> = case.busy.iter().copied()
+            .filter(|b| b.slot.padded(b.buffer_before_minutes, b.buffer_after_minutes).overlaps(&range))
+            .collect();
+        prop_assert_eq!(
+            check(&rules, &case.busy, start, case.now),
+            check(&rules, &near, start, case.now)
+        );
+    }
+
+    #[test]
+    fn listing_days_one_by_one_is_listing_them_at_once(case in any_case()) {
+        let days = [date(2026, 10, 31), date(2026, 11, 1), date(2026, 11, 2)];
+        let one_by_one: Vec<_> = days.iter().flat_map(|day| case.on(*day)).collect();
+        let from = start_of_day(&case.zone, days[0]);
+        let until = start_of_day(&case.zone, days[2].checked_add(1.day()).unwrap());
+        let at_once: Vec<_> =
+            slots(&case.rules(), &case.busy, from, until, case.now).iter().map(TimeSlot::start).collect();
+        prop_assert_eq!(one_by_one, at_once);
+    }
+}

@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BusinessCommand, BusinessError, BusinessEvent, Profile, Service, StaffMember};
+use crate::{Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
+
+const MAX_SERVICES: usize = 500;
+const MAX_STAFF: usize = 500;
+
+/// A resource and the sequence of its own last event, which is its `ETag`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    /// Sequence of the last event about this resource.
+    pub version: u64,
+    /// The resource.
+    #[serde(flatten)]
+    pub value: T,
+}
+
+/// The tenant: what it offers and who works there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Business {
+    /// Nobody registered under this id.
+    #[default]
+    Unregistered,
+    /// Open.
+    Registered(Box<BusinessState>),
+}
+
+/// What a registered business consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusinessState {
+    /// Name, zone, policies.
+    pub profile: Versioned<Profile>,
+    /// What is offered now.
+    pub services: BTreeMap<ServiceId, Versioned<Service>>,
+    /// Who is on the roster now.
+    pub staff: BTreeMap<StaffId, Versioned<StaffMember>>,
+    sequence: u64,
+}
+
+impl BusinessState {
+    /// Everybody who can be booked for the service now, in the order of their ids.
+    pub fn staff_for(&self, service_id: ServiceId) -> impl Iterator<Item = StaffId> + '_ {
+        let listed = self.services.get(&service_id).map(|service| &service.value.staff_ids);
+        self.staff.iter().filter_map(move |(staff_id, member)| {
+            let offered = listed?.as_ref().is_none_or(|ids| ids.contains(staff_id));
+            let offers =
+                member.value.service_ids.as_ref().is_none_or(|ids| ids.contains(&service_id));
+            (member.value.active && offered && offers).then_some(*staff_id)
+        })
+    }
+
+    /// The services that a staff member can be booked for now.
+    pub fn services_of(&self, staff_id: StaffId) -> impl Iterator<Item = ServiceId> + '_ {
+        self.services.keys().copied().filter(move |id| self.staff_for(*id).any(|s| s == staff_id))
+    }
+
+    fn apply(&mut self, event: BusinessEvent) {
+        self.sequence += 1;
+        let version = self.sequence;
+        match event {
+            BusinessEvent::Registered { profile } | BusinessEvent::ProfileChanged { profile } => {
+                self.profile = Versioned { version, value: profile };
+            }
+            BusinessEvent::ServiceAdded { service_id, service }
+            | BusinessEvent::ServiceChanged { service_id, service } => {
+                self.services.insert(service_id, Versioned { version, value: service });
+            }
+            BusinessEvent::ServiceArchived { service_id } => {
+                self.services.remove(&service_id);
+            }
+            BusinessEvent::StaffAdded { staff_id, member }
+            | BusinessEvent::StaffChanged { staff_id, member } => {
+                self.staff.insert(staff_id, Versioned { version, value: member });
+            }
+            BusinessEvent::StaffRemoved { staff_id } => {
+                self.staff.remove(&staff_id);
+            }
+        }
+    }
+
+    fn decide(&self, command: BusinessCommand) -> Result<Vec<BusinessEvent>, BusinessError> {
+        match command {
+            BusinessCommand::Register { .. } => Err(BusinessError::AlreadyRegistered),
+            BusinessCommand::ChangeProfile { change, expected } => {
+                let profile = edited(&self.profile, expected, |old| old.with(change))?;
+                let mut fields = Fields::default();
+                profile.validate(&mut fields);
+                fields.check(
+                    self.services.is_empty() || profile.currency == self.profile.value.currency,
+                    "currency",
+                    "cannot change while services have prices",
+                );
+                fields.done().map_err(BusinessError::Invalid)?;
+                let changed = profile != self.profile.value;
+                Ok(changed
+                    .then_some(BusinessEvent::ProfileChanged { profile })
+                    .into_iter()
+                    .collect())
+            }
+            BusinessCommand::AddService { service_id, service } => {
+                full(self.services.len(), "services", MAX_SERVICES)?;
+                self.check_service(&service)?;
+                Ok(vec![BusinessEvent::ServiceAdded { service_id, service }])
+            }
+            BusinessCommand::ChangeService { service_id, change, expected } => {
+                let old = self.services.get(&service_id).ok_or(BusinessError::NotFound)?;
+                let service = edited(old, expected, |old| old.with(change))?;
+                self.check_service(&service)?;
+                let event = BusinessEvent::ServiceChanged { service_id, service };
+                Ok(vec![event])
+            }
+            BusinessCommand::ArchiveService { service_id } => {
+                self.services.get(&service_id).ok_or(BusinessError::NotFound)?;
+                Ok(vec![BusinessEvent::ServiceArchived { service_id }])
+            }
+            BusinessCommand::AddStaff { staff_id, member } => {
+                full(self.staff.len(), "staff members", MAX_STAFF)?;
+                self.check_staff(&member)?;
+                Ok(vec![BusinessEvent::StaffAdded { staff_id, member }])
+            }
+            BusinessCommand::ChangeStaff { staff_id, change, expected } => {
+                let old = self.staff.get(&staff_id).ok_or(BusinessError::NotFound)?;
+                let member = edited(old, expected, |old| old.with(change))?;
+                self.check_staff(&member)?;
+                Ok(vec![BusinessEvent::StaffChanged { staff_id, member }])
+            }
+            BusinessCommand::RemoveStaff { staff_id } => {
+                self.staff.get(&staff_id).ok_or(BusinessError::NotFound)?;
+                Ok(vec![BusinessEvent::StaffRemoved { staff_id }])
+            }
+        }
+    }
+
+    fn check_service(&self, service: &Service) -> Result<(), BusinessError> {
+        let known = |id| self.staff.contains_key(&id);
+        service.validate(self.profile.value.currency, known).done().map_err(BusinessError::Invalid)
+    }
+
+    fn check_staff(&self, member: &StaffMember) -> Result<(), BusinessError> {
+        let known = |id| self.services.contains_key(&id);
+        member.validate(known).done().map_err(BusinessError::Invalid)
+    }
+}
+
+fn edited<T: Clone>(
+    old: &Versioned<T>,
+    expected: Option<u64>,
+    change: impl FnOnce(T) -> T,
+) -> Result<T, BusinessError> {
+    if expected.is_some_and(|version| version != old.version) {
+        return Err(BusinessError::Stale { current: old.version });
+    }
+    Ok(change(old.value.clone()))
+}
+
+fn full(len: usize, what: &'static str, limit: usize) -> Result<(), BusinessError> {
+    if len < limit { Ok(()) } else { Err(BusinessError::Full { what, limit }) }
+}
+
+pure_aggregate!(Business, "business", BusinessCommand, BusinessEvent, BusinessError);
+
+impl Business {
+    /// What the business consists of, once registered.
+    #[must_use]
+    pub fn registered(&self) -> Option<&BusinessState> {
+        match self {
+            Self::Unregistered => None,
+            Self::Registered(state) => Some(state),
+        }
+    }
+}
+
+impl Decide for Business {
+    fn decide(&self, command: BusinessCommand) -> Result<Vec<BusinessEvent>, BusinessError> {
+        match (self, command) {
+            (Self::Registered(state), command) => state.decide(command),
+            (Self::Unregistered, BusinessCommand::Register { profile }) => {
+                let mut fields = Fields::default();
+                profile.validate(&mut fields);
+                fields.done().map_err(BusinessError::Invalid)?;
+                Ok(vec![BusinessEvent::Registered { profile }])
+            }
+            (
+                Self::Unregistered,
+                BusinessCommand::ChangeProfile { .. }
+                | BusinessCommand::AddService { .. }
+                | BusinessCommand::ChangeService { .. }
+                | BusinessCommand::ArchiveService { .. }
+                | BusinessCommand::AddStaff { .. }
+                | BusinessCommand::ChangeStaff { .. }
+                | BusinessCommand::RemoveStaff { .. },
+            ) => Err(BusinessError::NotFound),
+        }
+    }
+
+    fn evolve(&mut self, event: Self::Event) {
+        match (&mut *self, event) {
+            (Self::Registered(state), event) => state.apply(event),
+            (Self::Unregistered, BusinessEvent::Registered { profile }) => {
+                *self = Self::Registered(Box::new(BusinessState {
+                    profile: Versioned { version: 1, value: profile },
+                    services: BTreeMap::new(),
+                    staff: BTreeMap::new(),
+                    sequence: 1,
+                }));
+            }
+            // Cannot be decided before registration, so a stored stream never holds it.
+            (
+                Self::Unregistered,
+                BusinessEvent::ProfileChanged { .. }
+                | BusinessEvent::ServiceAdded { .. }
+                | BusinessEvent::ServiceChanged { .. }
+                | BusinessEvent::ServiceArchived { .. }
+                | BusinessEvent::StaffAdded { .. }
+                | BusinessEvent::StaffChanged { .. }
+                | BusinessEvent::StaffRemoved { .. },
+            ) => {}
+        }
+    }
+}

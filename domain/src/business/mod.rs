@@ -1,0 +1,21 @@
+//! A business: its profile and policy, the services it offers, the people who work there.
+
+mod aggregate;
+mod command;
+mod error;
+mod event;
+mod policy;
+mod profile;
+mod service;
+mod staff;
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::{Business, BusinessState, Versioned};
+pub use command::BusinessCommand;
+pub use error::BusinessError;
+pub use event::BusinessEvent;
+pub use policy::{BookingPolicy, BufferRule, SlotGrid};
+pub use profile::{Profile, ProfileChange};
+pub use service::{Service, ServiceChange};
+pub use staff::{StaffChange, StaffMember};

@@ -1,0 +1,116 @@
+use serde::{Deserialize, Serialize};
+
+use crate::Fields;
+
+/// Where the starts that are offered lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotGrid {
+    /// From the start of each open window every step, and again from the end of each busy block.
+    #[default]
+    Packed,
+    /// At multiples of the step since local midnight.
+    Aligned,
+}
+
+/// How much time lies between neighbours that both ask for some.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BufferRule {
+    /// After of the first plus before of the second.
+    #[default]
+    Add,
+    /// The larger of the two.
+    Max,
+}
+
+impl BufferRule {
+    /// Minutes between a visit that wants `after` and the next, which wants `before`.
+    #[must_use]
+    pub const fn between(self, after: u32, before: u32) -> u32 {
+        match self {
+            Self::Add => after + before,
+            Self::Max => {
+                if after > before {
+                    after
+                } else {
+                    before
+                }
+            }
+        }
+    }
+}
+
+/// What guests may book, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BookingPolicy {
+    /// The grid of starts.
+    #[serde(default)]
+    pub slot_grid: SlotGrid,
+    /// Minutes between starts; absent means the service's duration (packed) or 15 (aligned).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_step_minutes: Option<u32>,
+    /// How long before its start a visit must be booked, in minutes.
+    #[serde(default)]
+    pub min_notice_minutes: u32,
+    /// How many local days ahead can be booked.
+    #[serde(default = "default_window")]
+    pub window_days: u32,
+    /// How the buffers of neighbours combine.
+    #[serde(default)]
+    pub buffers: BufferRule,
+    /// How long before the start a guest may still cancel, in minutes.
+    #[serde(default)]
+    pub cancel_notice_minutes: u32,
+}
+
+const fn default_window() -> u32 {
+    90
+}
+
+impl Default for BookingPolicy {
+    fn default() -> Self {
+        Self {
+            slot_grid: SlotGrid::Packed,
+            slot_step_minutes: None,
+            min_notice_minutes: 0,
+            window_days: default_window(),
+            buffers: BufferRule::Add,
+            cancel_notice_minutes: 0,
+        }
+    }
+}
+
+impl BookingPolicy {
+    /// Minutes between the starts of a service that lasts `duration` minutes.
+    #[must_use]
+    pub fn step_minutes(&self, duration: u32) -> u32 {
+        self.slot_step_minutes.unwrap_or(match self.slot_grid {
+            SlotGrid::Packed => duration,
+            SlotGrid::Aligned => 15,
+        })
+    }
+
+    pub(super) fn validate(&self, fields: &mut Fields) {
+        if let Some(step) = self.slot_step_minutes {
+            fields.range("booking_policy.slot_step_minutes", step.into(), 5, 1440, "minutes");
+        }
+        let year = 366 * 24 * 60;
+        fields.range(
+            "booking_policy.min_notice_minutes",
+            self.min_notice_minutes.into(),
+            0,
+            year,
+            "minutes",
+        );
+        fields.range("booking_policy.window_days", self.window_days.into(), 1, 730, "days");
+        fields.range(
+            "booking_policy.cancel_notice_minutes",
+            self.cancel_notice_minutes.into(),
+            0,
+            year,
+            "minutes",
+        );
+    }
+}

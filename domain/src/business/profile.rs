@@ -1,0 +1,118 @@
+use serde::{Deserialize, Serialize};
+
+use super::BookingPolicy;
+use crate::{Currency, Fields, Zone};
+
+/// What a business says of itself, and its policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Shown to guests.
+    pub name: String,
+    /// The name in the public address: lower-case letters, digits and hyphens.
+    pub handle: String,
+    /// Opening hours are wall-clock time of this zone.
+    pub timezone: Zone,
+    /// Where guests go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// How guests reach the business: the business's own line, not a person's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// Language of mails and pages (BCP 47).
+    pub locale: String,
+    /// What prices are in.
+    pub currency: Currency,
+    /// How long before an appointment its reminders are due, in elapsed minutes.
+    pub reminder_offsets_minutes: Vec<u32>,
+    /// What guests may book, and when.
+    pub booking_policy: BookingPolicy,
+}
+
+/// The fields of a [`Profile`] to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is that of `Profile`")]
+pub struct ProfileChange {
+    pub name: Option<String>,
+    pub handle: Option<String>,
+    pub timezone: Option<Zone>,
+    pub address: Option<Option<String>>,
+    pub contact: Option<Option<String>>,
+    pub locale: Option<String>,
+    pub currency: Option<Currency>,
+    pub reminder_offsets_minutes: Option<Vec<u32>>,
+    pub booking_policy: Option<BookingPolicy>,
+}
+
+/// 60 days: longer than any reminder that peers offer.
+const MAX_OFFSET: i64 = 60 * 24 * 60;
+
+impl Profile {
+    /// The profile of a business that has only a name, handle and zone.
+    #[must_use]
+    pub fn new(name: String, handle: String, timezone: Zone) -> Self {
+        Self {
+            name,
+            handle,
+            timezone,
+            address: None,
+            contact: None,
+            locale: "en".to_owned(),
+            currency: Currency::USD,
+            reminder_offsets_minutes: vec![1440, 60],
+            booking_policy: BookingPolicy::default(),
+        }
+    }
+
+    pub(super) fn with(mut self, change: ProfileChange) -> Self {
+        fn put<T>(field: &mut T, new: Option<T>) {
+            if let Some(new) = new {
+                *field = new;
+            }
+        }
+        put(&mut self.name, change.name);
+        put(&mut self.handle, change.handle);
+        put(&mut self.timezone, change.timezone);
+        put(&mut self.address, change.address);
+        put(&mut self.contact, change.contact);
+        put(&mut self.locale, change.locale);
+        put(&mut self.currency, change.currency);
+        put(&mut self.reminder_offsets_minutes, change.reminder_offsets_minutes);
+        put(&mut self.booking_policy, change.booking_policy);
+        self
+    }
+
+    pub(super) fn validate(&self, fields: &mut Fields) {
+        fields.line("name", &self.name, 120);
+        let edges = self.handle.starts_with('-') || self.handle.ends_with('-');
+        let clean = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        fields.check(
+            (3..=40).contains(&self.handle.len()) && !edges && self.handle.bytes().all(clean),
+            "handle",
+            "must be 3 to 40 of a-z, 0-9 and -, not at the edges",
+        );
+        if let Some(address) = &self.address {
+            fields.note("address", address, 500);
+        }
+        if let Some(contact) = &self.contact {
+            fields.note("contact", contact, 500);
+        }
+        let tag = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        fields.check(
+            (2..=35).contains(&self.locale.len()) && self.locale.bytes().all(tag),
+            "locale",
+            "must be a language tag (BCP 47), such as en or pt-BR",
+        );
+        let offsets = &self.reminder_offsets_minutes;
+        fields.check(offsets.len() <= 5, "reminder_offsets_minutes", "must have at most 5 offsets");
+        for (i, offset) in offsets.iter().enumerate() {
+            let field = format!("reminder_offsets_minutes[{i}]");
+            fields.range(&field, (*offset).into(), 1, MAX_OFFSET, "minutes");
+            fields.check(
+                !offsets.iter().take(i).any(|o| o == offset),
+                field,
+                "must not repeat another offset",
+            );
+        }
+        self.booking_policy.validate(fields);
+    }
+}

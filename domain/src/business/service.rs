@@ -1,0 +1,86 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Currency, Fields, Money, StaffId};
+
+/// Something that can be booked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Shown to guests.
+    pub name: String,
+    /// Shown to guests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How long a visit lasts.
+    pub duration_minutes: u32,
+    /// What a visit costs, in the currency of the business.
+    pub price: Money,
+    /// Minutes kept free in front of a visit.
+    #[serde(default)]
+    pub buffer_before_minutes: u32,
+    /// Minutes kept free behind a visit.
+    #[serde(default)]
+    pub buffer_after_minutes: u32,
+    /// Who offers it; absent means everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staff_ids: Option<Vec<StaffId>>,
+}
+
+/// The fields of a [`Service`] to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is that of `Service`")]
+pub struct ServiceChange {
+    pub name: Option<String>,
+    pub description: Option<Option<String>>,
+    pub duration_minutes: Option<u32>,
+    pub price: Option<Money>,
+    pub buffer_before_minutes: Option<u32>,
+    pub buffer_after_minutes: Option<u32>,
+    pub staff_ids: Option<Option<Vec<StaffId>>>,
+}
+
+/// The longest visit, and the longest buffer: a day.
+pub(crate) const MAX_MINUTES: u32 = 24 * 60;
+
+impl Service {
+    pub(super) fn with(mut self, change: ServiceChange) -> Self {
+        fn put<T>(field: &mut T, new: Option<T>) {
+            if let Some(new) = new {
+                *field = new;
+            }
+        }
+        put(&mut self.name, change.name);
+        put(&mut self.description, change.description);
+        put(&mut self.duration_minutes, change.duration_minutes);
+        put(&mut self.price, change.price);
+        put(&mut self.buffer_before_minutes, change.buffer_before_minutes);
+        put(&mut self.buffer_after_minutes, change.buffer_after_minutes);
+        put(&mut self.staff_ids, change.staff_ids);
+        self
+    }
+
+    pub(super) fn validate(&self, currency: Currency, known: impl Fn(StaffId) -> bool) -> Fields {
+        let mut fields = Fields::default();
+        fields.line("name", &self.name, 120);
+        if let Some(description) = &self.description {
+            fields.note("description", description, 2_000);
+        }
+        let day = i64::from(MAX_MINUTES);
+        fields.range("duration_minutes", self.duration_minutes.into(), 5, day, "minutes");
+        fields.range("buffer_before_minutes", self.buffer_before_minutes.into(), 0, day, "minutes");
+        fields.range("buffer_after_minutes", self.buffer_after_minutes.into(), 0, day, "minutes");
+        fields.range("price.amount", self.price.amount, 0, 100_000_000, "minor units");
+        fields.check(
+            self.price.currency == currency,
+            "price.currency",
+            format!("must be the currency of the business, {currency}"),
+        );
+        for (i, staff_id) in self.staff_ids.iter().flatten().enumerate() {
+            fields.check(
+                known(*staff_id),
+                format!("staff_ids[{i}]"),
+                "must be a staff member of the business",
+            );
+        }
+        fields
+    }
+}

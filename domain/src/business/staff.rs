@@ -1,0 +1,54 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Fields, ServiceId};
+
+/// Somebody who takes appointments. Their e-mail address is kept outside the events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaffMember {
+    /// Shown to guests.
+    pub name: String,
+    /// Whether guests can book them now.
+    pub active: bool,
+    /// What they do, in the business's own words: groomer, trainer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// What they offer; absent means every service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_ids: Option<Vec<ServiceId>>,
+}
+
+/// The fields of a [`StaffMember`] to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is that of `StaffMember`")]
+pub struct StaffChange {
+    pub name: Option<String>,
+    pub active: Option<bool>,
+    pub kind: Option<Option<String>>,
+    pub service_ids: Option<Option<Vec<ServiceId>>>,
+}
+
+impl StaffMember {
+    pub(super) fn with(mut self, change: StaffChange) -> Self {
+        self.name = change.name.unwrap_or(self.name);
+        self.active = change.active.unwrap_or(self.active);
+        self.kind = change.kind.unwrap_or(self.kind);
+        self.service_ids = change.service_ids.unwrap_or(self.service_ids);
+        self
+    }
+
+    pub(super) fn validate(&self, known: impl Fn(ServiceId) -> bool) -> Fields {
+        let mut fields = Fields::default();
+        fields.line("name", &self.name, 120);
+        if let Some(kind) = &self.kind {
+            fields.line("kind", kind, 60);
+        }
+        for (i, service_id) in self.service_ids.iter().flatten().enumerate() {
+            fields.check(
+                known(*service_id),
+                format!("service_ids[{i}]"),
+                "must be a service of the business",
+            );
+        }
+        fields
+    }
+}

@@ -1,0 +1,35 @@
+//! The rules of `ApptRemind`, and nothing else: no clock, no I/O, no async work of its own.
+//!
+//! Each aggregate has a folder {`command`, `event`, `error`, `aggregate`, `tests`}. Time, new ids
+//! and looked-up facts travel inside the commands; [`availability`] is the one function that says
+//! which instants can be booked, for listing, booking and explaining alike.
+
+pub mod appointment;
+pub mod availability;
+pub mod business;
+mod catalogue;
+mod ids;
+mod money;
+pub mod notification;
+mod pure;
+mod slot;
+pub mod staff_calendar;
+pub mod staff_schedule;
+pub mod subscription;
+mod text;
+pub mod user;
+mod week;
+mod zone;
+
+pub use catalogue::{EVENT_TYPES, upcast};
+pub use cqrs_es::{Aggregate, DomainEvent};
+pub use ids::{
+    AppointmentId, BusinessId, CustomerId, IdError, NotificationId, ServiceId, StaffId, TimeOffId,
+    UserId,
+};
+pub use money::{Currency, CurrencyError, Money};
+pub use pure::Decide;
+pub use slot::{EmptySlot, TimeSlot};
+pub use text::{FieldError, Fields};
+pub use week::CalendarWeek;
+pub use zone::{LocalTimeError, UnknownZone, Zone};

@@ -1,0 +1,26 @@
+use jiff::Timestamp;
+
+use super::Plan;
+
+/// What can happen to a message. An `attempt` counts from 1; a `reason` is a code of ours, never a
+/// provider's words, which may quote an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are what the summary above says")]
+pub enum NotificationCommand {
+    /// Plan it; when it was due before `now` it is recorded as skipped.
+    Request { plan: Plan, now: Timestamp },
+    /// Its time has come.
+    MarkDue,
+    /// The provider took it.
+    RecordSent { attempt: u32 },
+    /// The provider did not take it now; there is another try.
+    RecordRetry { attempt: u32, reason: String, next_at: Timestamp },
+    /// It will not be sent.
+    RecordFailure { attempt: u32, reason: String },
+    /// Nobody knows whether the provider took it.
+    RecordUncertain { attempt: u32, reason: String },
+    /// The visit does not take place.
+    Cancel,
+    /// The visit has begun.
+    Expire,
+}

@@ -1,0 +1,15 @@
+use super::Outcome;
+
+/// Why nothing was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotificationError {
+    /// Nothing was planned under this id.
+    #[error("not found")]
+    NotFound,
+    /// The message has ended.
+    #[error("the message is {outcome:?}")]
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+}

@@ -1,0 +1,45 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use crate::pure::event_types;
+
+/// Stored for ever: add, never change. A `reason` is a code of ours, without personal data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields are those of the command")]
+pub enum NotificationEvent {
+    /// A reminder is planned.
+    ReminderRequested { plan: Plan },
+    /// Another message is planned.
+    Requested { plan: Plan },
+    /// It was due before it could be planned.
+    Skipped { plan: Plan, reason: String },
+    /// Its time came and it was handed to the senders.
+    FellDue {},
+    /// The provider took it.
+    Sent { attempt: u32 },
+    /// The provider did not take it; another try follows.
+    Deferred { attempt: u32, reason: String, next_at: Timestamp },
+    /// It was given up.
+    Failed { attempt: u32, reason: String },
+    /// Nobody knows whether the provider took it; it is not sent again.
+    BecameUncertain { attempt: u32, reason: String },
+    /// The visit was called off or ended before.
+    Cancelled {},
+    /// The visit began before it could be sent.
+    Expired {},
+}
+
+event_types!(NotificationEvent {
+    ReminderRequested => "booking.reminder.requested.v1",
+    Requested => "notification.requested.v1",
+    Skipped => "notification.skipped.v1",
+    FellDue => "scheduler.reminder.due.v1",
+    Sent => "notification.sent.v1",
+    Deferred => "notification.deferred.v1",
+    Failed => "notification.failed.v1",
+    BecameUncertain => "notification.uncertain.v1",
+    Cancelled => "notification.cancelled.v1",
+    Expired => "notification.expired.v1",
+});

@@ -1,0 +1,15 @@
+//! One message about an appointment, from requested to its outcome.
+
+mod aggregate;
+mod command;
+mod error;
+mod event;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::{Notification, Outcome};
+pub use command::NotificationCommand;
+pub use error::NotificationError;
+pub use event::NotificationEvent;
+pub use plan::{Channel, Kind, Plan, notification_id, plans_for};

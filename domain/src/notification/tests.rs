@@ -1,0 +1,76 @@
+use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::AppointmentId;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn plan(kind: Kind) -> Plan {
+    Plan {
+        appointment_id: AppointmentId::new(Uuid::from_u128(1)),
+        kind,
+        channel: Channel::Email,
+        offset_minutes: 60,
+        version: 1,
+        due_at: at("2026-03-02T08:00:00Z"),
+        expires_at: at("2026-03-02T09:00:00Z"),
+    }
+}
+
+fn given(events: Vec<NotificationEvent>) -> AggregateTestExecutor<Notification> {
+    let requested = NotificationEvent::ReminderRequested { plan: plan(Kind::Reminder) };
+    TestFramework::<Notification>::with(())
+        .given(std::iter::once(requested).chain(events).collect())
+}
+
+#[test]
+fn a_reminder_that_was_due_before_the_booking_is_skipped_and_recorded() {
+    let plan = plan(Kind::Reminder);
+    TestFramework::<Notification>::with(())
+        .given_no_previous_events()
+        .when(NotificationCommand::Request { plan: plan.clone(), now: at("2026-03-02T08:00:00Z") })
+        .then_expect_events(vec![NotificationEvent::Skipped {
+            plan,
+            reason: "due_before_booking".into(),
+        }]);
+}
+
+#[test]
+fn a_sent_message_is_never_sent_or_cancelled_again() {
+    let sent =
+        || given(vec![NotificationEvent::FellDue {}, NotificationEvent::Sent { attempt: 1 }]);
+    sent().when(NotificationCommand::RecordSent { attempt: 2 }).then_expect_events(vec![]);
+    sent()
+        .when(NotificationCommand::Cancel)
+        .then_expect_error(NotificationError::Ended { outcome: Outcome::Sent });
+}
+
+#[test]
+fn what_was_uncertain_may_turn_out_to_be_sent() {
+    let reason = String::from("lease_expired_after_handover");
+    given(vec![
+        NotificationEvent::FellDue {},
+        NotificationEvent::BecameUncertain { attempt: 1, reason },
+    ])
+    .when(NotificationCommand::RecordSent { attempt: 1 })
+    .then_expect_events(vec![NotificationEvent::Sent { attempt: 1 }]);
+}
+
+#[test]
+fn a_cancelled_message_does_not_fall_due() {
+    given(vec![NotificationEvent::Cancelled {}])
+        .when(NotificationCommand::MarkDue)
+        .then_expect_error(NotificationError::Ended { outcome: Outcome::Cancelled });
+}
+
+#[test]
+fn the_id_follows_from_what_is_sent() {
+    let reminder = plan(Kind::Reminder);
+    assert_eq!(notification_id(&reminder), notification_id(&reminder.clone()));
+    let later = Plan { version: 2, ..reminder.clone() };
+    assert_ne!(notification_id(&reminder), notification_id(&later));
+}
