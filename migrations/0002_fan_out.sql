@@ -5,7 +5,7 @@ CREATE TABLE relay_cursor (
   transaction_id xid8        NOT NULL,
   position       bigint      NOT NULL,
   -- The life of the JetStream stream that the cursor speaks of.
-  stream_created timestamptz
+  stream_created text
 );
 INSERT INTO relay_cursor (transaction_id, position) VALUES ('0', 0);
 

@@ -1,0 +1,58 @@
+use std::fmt;
+
+use domain::{BusinessId, UserId};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// Somebody who is signed in.
+    User(UserId),
+    /// Somebody on the public page.
+    Guest,
+    /// One of our own roles, by its name.
+    System(&'static str),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => id.fmt(f),
+            Self::Guest => f.write_str("guest"),
+            Self::System(name) => write!(f, "system:{name}"),
+        }
+    }
+}
+
+/// What every event of one command is stamped with.
+#[derive(Debug, Clone)]
+pub struct CommandContext {
+    /// The tenant, from the token or the directory, never from a body.
+    pub business_id: BusinessId,
+    /// Who asked.
+    pub actor: Actor,
+    /// The present, for all rules of this command alike.
+    pub now: Timestamp,
+    /// Ties together all that follows from one request.
+    pub correlation_id: Uuid,
+    /// The event that caused this, when one did.
+    pub causation_id: Option<Uuid>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+impl CommandContext {
+    /// The context of something that nobody outside asked for.
+    #[must_use]
+    pub fn of_system(business_id: BusinessId, role: &'static str, now: Timestamp) -> Self {
+        Self {
+            business_id,
+            actor: Actor::System(role),
+            now,
+            correlation_id: crate::clock::new_id(),
+            causation_id: None,
+            traceparent: None,
+        }
+    }
+}

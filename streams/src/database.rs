@@ -1,0 +1,136 @@
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgPool,
+    migrate::MigrateError,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// The schema, embedded in the binary.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Postgres: a pool for requests, and connections of their own for those who hold one for long.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: PgPool,
+    options: PgConnectOptions,
+}
+
+/// Postgres cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The address does not parse.
+    #[error("the database address is not valid: {0}")]
+    Address(#[source] sqlx::Error),
+    /// It does not answer.
+    #[error("Postgres does not answer: {0}")]
+    Unreachable(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migration failed: {0}")]
+    Migration(#[from] MigrateError),
+    /// Nobody ran `apptremind migrate`.
+    #[error("the schema is not up to date: run `apptremind migrate`")]
+    NotMigrated,
+    /// After a restore: the log holds transactions that this server has not counted up to yet.
+    #[error(
+        "the log was written by a server that was further on (transaction {logged}, this one is at \
+         {current}): readers would skip new events"
+    )]
+    TransactionsAhead {
+        /// The newest transaction in the log.
+        logged: i64,
+        /// The next transaction of this server.
+        current: i64,
+    },
+}
+
+impl Database {
+    /// Prepares a pool of at most `connections`; connects on first use.
+    ///
+    /// # Errors
+    /// When the address does not parse.
+    pub fn new(url: &str, connections: u32) -> Result<Self, DatabaseError> {
+        let options = options(url)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            // Under a second: a request that cannot get a connection is refused, not kept.
+            .acquire_timeout(Duration::from_millis(900))
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, options })
+    }
+
+    /// For queries of requests.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A connection outside the pool.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let connecting = PgConnection::connect_with(&self.options);
+        match tokio::time::timeout(Duration::from_secs(5), connecting).await {
+            Ok(connection) => connection,
+            Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
+        }
+    }
+
+    /// Whether Postgres answers.
+    pub async fn answers(&self) -> bool {
+        let ping = sqlx::query("SELECT 1").execute(&self.pool);
+        matches!(tokio::time::timeout(Duration::from_secs(1), ping).await, Ok(Ok(_)))
+    }
+
+    /// # Errors
+    /// When the schema is missing or old, or the log is ahead of the server.
+    pub async fn check(&self) -> Result<(), DatabaseError> {
+        let mut connection = self.connect().await.map_err(DatabaseError::Unreachable)?;
+        let newest = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or_default();
+        let applied: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap_or_default();
+        if applied.is_none_or(|applied| applied < newest) {
+            return Err(DatabaseError::NotMigrated);
+        }
+        let (logged, current): (i64, i64) = sqlx::query_as(
+            "SELECT coalesce((SELECT transaction_id::text::bigint FROM events
+                               ORDER BY transaction_id DESC LIMIT 1), 0),
+                    pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .map_err(DatabaseError::Unreachable)?;
+        if logged >= current {
+            return Err(DatabaseError::TransactionsAhead { logged, current });
+        }
+        Ok(())
+    }
+
+    /// Brings the schema up to date. `url` names a role that may create tables.
+    ///
+    /// # Errors
+    /// When Postgres does not answer or a migration fails.
+    pub async fn migrate(url: &str) -> Result<(), DatabaseError> {
+        let mut connection = options(url)?.connect().await.map_err(DatabaseError::Unreachable)?;
+        MIGRATIONS.run_direct(&mut connection).await?;
+        // `check` reads it as the application.
+        sqlx::query("GRANT SELECT ON _sqlx_migrations TO apptremind_app")
+            .execute(&mut connection)
+            .await
+            .map_err(DatabaseError::Unreachable)?;
+        Ok(())
+    }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, DatabaseError> {
+    let options = PgConnectOptions::from_str(url).map_err(DatabaseError::Address)?;
+    Ok(options
+        .application_name("apptremind")
+        // An open writing transaction stalls the feed of everybody.
+        .options([("idle_in_transaction_session_timeout", "10s"), ("statement_timeout", "30s")])
+        .disable_statement_logging())
+}

@@ -1,0 +1,73 @@
+//! The log in the one order that every reader sees: transactions as they began, positions within.
+
+use sqlx::{PgExecutor, Row};
+
+use crate::{
+    Cursor,
+    log::{COLUMNS, Recorded, from_row},
+};
+
+/// The next events behind `after`, at most `limit`.
+///
+/// Stops below the oldest transaction that is still open: by position alone a reader skips events
+/// of transactions that commit late.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn after(
+    executor: impl PgExecutor<'_>,
+    after: Cursor,
+    limit: i64,
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM events e
+          WHERE (e.transaction_id, e.position) > ($1::text::xid8, $2)
+            AND e.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+          ORDER BY e.transaction_id, e.position
+          LIMIT $3"
+    );
+    let rows = sqlx::query(&sql)
+        .bind(after.xid())
+        .bind(after.position)
+        .bind(limit)
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// The last event that readers can see.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn head(executor: impl PgExecutor<'_>) -> Result<Cursor, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT transaction_id::text::bigint AS transaction_id, position FROM events e
+          WHERE e.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+          ORDER BY e.transaction_id DESC, e.position DESC LIMIT 1",
+    )
+    .fetch_optional(executor)
+    .await?;
+    row.map_or(Ok(Cursor::START), |row| {
+        Ok(Cursor::new(row.try_get("transaction_id")?, row.try_get("position")?))
+    })
+}
+
+/// How many events lie behind `after`, counted up to `most`.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn lag(
+    executor: impl PgExecutor<'_>,
+    after: Cursor,
+    most: i64,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM events e
+          WHERE (e.transaction_id, e.position) > ($1::text::xid8, $2) LIMIT $3) AS behind",
+    )
+    .bind(after.xid())
+    .bind(after.position)
+    .bind(most)
+    .fetch_one(executor)
+    .await
+}

@@ -1,0 +1,37 @@
+//! One process at a time: an advisory lock of Postgres, held by a connection of its own.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+use crate::Database;
+
+/// How long another process waits before it asks again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Waits until this process may do `job`. The job is its own as long as the connection lives, so
+/// whatever must not be done twice is written through that connection. `None` when stopped.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn lead(
+    database: &Database,
+    job: &str,
+    stop: &CancellationToken,
+) -> Result<Option<PgConnection>, sqlx::Error> {
+    let mut connection = database.connect().await?;
+    loop {
+        let won: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+            .bind(job)
+            .fetch_one(&mut connection)
+            .await?;
+        if won {
+            return Ok(Some(connection));
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}

@@ -1,0 +1,189 @@
+use domain::{AppointmentId, CustomerId, Decide, DomainEvent, StaffId, TimeSlot};
+use jiff::civil::Date;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{CommitError, Loaded, StreamKey};
+use crate::{CommandContext, clock};
+
+/// All that one command changes: committed in one statement, or not at all.
+#[derive(Debug)]
+pub struct UnitOfWork {
+    pub(super) context: CommandContext,
+    pub(super) events: Vec<NewEvent>,
+    pub(super) guards: Vec<(StreamKey, u64)>,
+    pub(super) idempotency: Option<IdempotencyRow>,
+    pub(super) usage: Option<Usage>,
+    pub(super) customer: Option<NewCustomer>,
+    pub(super) contact: Option<Contact>,
+    pub(super) reserve: Vec<ReservedTime>,
+    pub(super) release: Vec<Uuid>,
+}
+
+#[derive(Debug)]
+pub(super) struct NewEvent {
+    pub(super) stream: StreamKey,
+    pub(super) sequence: u64,
+    pub(super) event_id: Uuid,
+    pub(super) event_type: String,
+    pub(super) event_version: String,
+    pub(super) payload: Value,
+}
+
+/// The request that this unit answers, so that a repeat gets the same answer.
+#[derive(Debug, Clone)]
+pub struct IdempotencyRow {
+    /// As the client chose it.
+    pub key: String,
+    /// Of method, path and parsed body.
+    pub request_hash: Vec<u8>,
+    /// What was answered.
+    pub answer: Value,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    pub(super) month: Date,
+    pub(super) count: u32,
+    pub(super) cap: u32,
+}
+
+/// A guest whom the business did not know.
+#[derive(Debug, Clone)]
+pub struct NewCustomer {
+    /// Chosen for them.
+    pub customer_id: CustomerId,
+    /// What the business knows of them.
+    pub name: String,
+    /// Where mails go.
+    pub email: Option<String>,
+    /// Where calls go.
+    pub phone: Option<String>,
+}
+
+/// What was given with one appointment.
+#[derive(Debug, Clone)]
+pub struct Contact {
+    /// With which.
+    pub appointment_id: AppointmentId,
+    /// Who comes.
+    pub name: String,
+    /// Where mails about this visit go.
+    pub email: Option<String>,
+    /// Where calls about this visit go.
+    pub phone: Option<String>,
+    /// The guest's own zone.
+    pub timezone: Option<String>,
+    /// In the guest's words.
+    pub notes: Option<String>,
+}
+
+/// A row of the second wall.
+#[derive(Debug, Clone, Copy)]
+pub struct ReservedTime {
+    /// For which visit.
+    pub appointment_id: AppointmentId,
+    /// Whose time.
+    pub staff_id: StaffId,
+    /// Without buffers.
+    pub slot: TimeSlot,
+    /// For those who list slots.
+    pub buffer_before_minutes: u32,
+    /// For those who list slots.
+    pub buffer_after_minutes: u32,
+}
+
+impl UnitOfWork {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new(context: CommandContext) -> Self {
+        Self {
+            context,
+            events: Vec::new(),
+            guards: Vec::new(),
+            idempotency: None,
+            usage: None,
+            customer: None,
+            contact: None,
+            reserve: Vec::new(),
+            release: Vec::new(),
+        }
+    }
+
+    /// Appends what was decided on `loaded`: expects that nothing was appended since.
+    ///
+    /// # Errors
+    /// When an event cannot be written as JSON.
+    pub fn append<A: Decide>(
+        &mut self,
+        loaded: &Loaded<A>,
+        events: Vec<A::Event>,
+    ) -> Result<(), CommitError> {
+        self.append_after(&loaded.key, loaded.sequence, events)
+    }
+
+    /// Appends behind a sequence that the caller knows without loading the stream.
+    ///
+    /// # Errors
+    /// When an event cannot be written as JSON.
+    pub fn append_after<E: DomainEvent>(
+        &mut self,
+        stream: &StreamKey,
+        sequence: u64,
+        events: Vec<E>,
+    ) -> Result<(), CommitError> {
+        for (sequence, event) in (sequence + 1..).zip(events) {
+            self.events.push(NewEvent {
+                stream: stream.clone(),
+                sequence,
+                event_id: clock::new_id(),
+                event_type: event.event_type(),
+                event_version: event.event_version(),
+                payload: serde_json::to_value(&event)
+                    .map_err(|error| CommitError::Store(error.into()))?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Expects that nothing was appended to a stream that was read and is not written.
+    pub fn guard<A>(&mut self, loaded: &Loaded<A>) {
+        self.guards.push((loaded.key.clone(), loaded.sequence));
+    }
+
+    /// Stores the answer under the request's key.
+    pub fn answer(&mut self, row: IdempotencyRow) {
+        self.idempotency = Some(row);
+    }
+
+    /// Counts appointments against the month's cap.
+    pub const fn count(&mut self, month: Date, count: u32, cap: u32) {
+        self.usage = Some(Usage { month, count, cap });
+    }
+
+    /// Makes a customer known.
+    pub fn customer(&mut self, customer: NewCustomer) {
+        self.customer = Some(customer);
+    }
+
+    /// Keeps what was given with the appointment.
+    pub fn contact(&mut self, contact: Contact) {
+        self.contact = Some(contact);
+    }
+
+    /// Takes time in the second wall.
+    pub fn reserve(&mut self, row: ReservedTime) {
+        self.reserve.push(row);
+    }
+
+    /// Gives time in the second wall back.
+    pub fn release(&mut self, appointment_id: AppointmentId) {
+        self.release.push(appointment_id.uuid());
+    }
+
+    /// Whether anything happened.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
