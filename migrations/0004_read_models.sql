@@ -15,14 +15,17 @@ CREATE TABLE availability.working_hours (
   hours       jsonb  NOT NULL
 );
 CREATE TABLE availability.busy (
-  source_id             uuid        PRIMARY KEY, -- the appointment or the time off
+  stream_id             text        NOT NULL, -- the calendar week that says so
+  source_id             uuid        NOT NULL, -- the appointment or the time off
   kind                  text        NOT NULL CHECK (kind IN ('visit', 'time_off')),
   business_id           uuid        NOT NULL,
   staff_id              uuid        NOT NULL,
   starts_at             timestamptz NOT NULL,
   ends_at               timestamptz NOT NULL,
   buffer_before_minutes integer     NOT NULL,
-  buffer_after_minutes  integer     NOT NULL
+  buffer_after_minutes  integer     NOT NULL,
+  -- A visit across the cut of two weeks stands in both, and each week takes its own away.
+  PRIMARY KEY (stream_id, source_id)
 );
 CREATE INDEX busy_staff_time ON availability.busy (staff_id, ends_at, starts_at); -- slots of a range
 

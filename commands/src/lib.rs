@@ -1,1 +1,69 @@
-//! x
+//! The use cases: load, let the domain decide, append.
+//!
+//! Nothing here reads a read model to decide. Each command is decided on state loaded from the log
+//! and committed with what it was decided on as its condition; whoever comes second decides again.
+
+mod again;
+pub mod appointment;
+pub mod business;
+pub mod directory;
+mod error;
+pub mod idempotency;
+pub mod identity;
+mod staff_calendar;
+mod staff_schedule;
+mod turns;
+
+use std::sync::Arc;
+
+pub use error::CommandError;
+pub use staff_calendar::{AddTimeOff, TimeOffAdded, TimeOffRefused};
+pub use staff_schedule::{HoursChanged, HoursRefused};
+use streams::{Cursor, log::Log};
+
+/// What commands need to know that is not in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Appointments that a business on the free tier can make in one UTC month.
+    pub free_monthly_cap: u32,
+}
+
+/// Every use case. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    log: Log,
+    policy: Policy,
+    turns: Arc<turns::Turns>,
+    running: Arc<idempotency::Running>,
+}
+
+/// What a command did.
+#[derive(Debug, Clone)]
+pub struct Done<T> {
+    /// The answer.
+    pub value: T,
+    /// Its place in the log; reads can wait for it.
+    pub position: Cursor,
+    /// Whether this is the stored answer to an earlier request with the same key.
+    pub replayed: bool,
+}
+
+impl<T> Done<T> {
+    pub(crate) const fn new(value: T, position: Cursor) -> Self {
+        Self { value, position, replayed: false }
+    }
+}
+
+impl Commands {
+    /// Use cases over a log.
+    #[must_use]
+    pub fn new(log: Log, policy: Policy) -> Self {
+        Self { log, policy, turns: Arc::default(), running: Arc::default() }
+    }
+
+    /// The log, for those who read streams.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+}

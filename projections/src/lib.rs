@@ -1,1 +1,49 @@
-//! x
+//! Read models, one folder each: `projector` builds it from events, `query` answers from it.
+//!
+//! A projector sees nothing but events, so that a rebuilt model equals the live one. Names and
+//! contacts are joined when reading.
+
+pub mod agenda;
+pub mod availability;
+pub mod doctor;
+mod error;
+pub mod notifications;
+mod status;
+mod wait;
+
+use streams::{
+    Database,
+    broker::Broker,
+    consumer::{self, Projecting, Projector},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use error::ReadError;
+pub use status::{ProjectionStatus, status};
+pub use wait::wait_for;
+
+/// The consumers that keep the read models.
+pub const CONSUMERS: [&str; 3] = [
+    availability::AvailabilityProjector::NAME,
+    agenda::AgendaProjector::NAME,
+    notifications::NotificationsProjector::NAME,
+];
+
+/// Keeps every read model up to date until stopped.
+pub async fn run(database: Database, broker: Broker, stop: CancellationToken) {
+    tokio::join!(
+        consumer::run(
+            Projecting(availability::AvailabilityProjector),
+            database.clone(),
+            broker.clone(),
+            stop.clone()
+        ),
+        consumer::run(
+            Projecting(agenda::AgendaProjector),
+            database.clone(),
+            broker.clone(),
+            stop.clone()
+        ),
+        consumer::run(Projecting(notifications::NotificationsProjector), database, broker, stop),
+    );
+}

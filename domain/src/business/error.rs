@@ -6,6 +6,9 @@ pub enum BusinessError {
     /// This id is taken.
     #[error("the business is registered already")]
     AlreadyRegistered,
+    /// Another business has the handle.
+    #[error("the handle is taken")]
+    HandleTaken,
     /// No such business, service or staff member, or not any more.
     #[error("not found")]
     NotFound,

@@ -1,0 +1,158 @@
+use domain::{
+    Aggregate, AppointmentId, Decide, FieldError, Fields,
+    appointment::{Appointment, AppointmentCommand, AppointmentError, Status, Visit},
+    staff_calendar::{StaffCalendar, StaffCalendarCommand},
+};
+use streams::{
+    CommandContext,
+    log::{CommitError, Loaded, StreamKey, UnitOfWork},
+};
+
+use crate::{
+    CommandError, Commands, Done, again::until_decided, business::last_position, error::Attempt,
+    staff_calendar::week_keys,
+};
+
+/// How a visit ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Called off.
+    Cancel {
+        /// In somebody's words: personal, so not in events.
+        reason: Option<String>,
+    },
+    /// Kept.
+    Complete,
+    /// Missed by the guest.
+    NoShow,
+}
+
+/// A visit to end.
+#[derive(Debug, Clone)]
+pub struct EndAppointment {
+    /// Which.
+    pub appointment_id: AppointmentId,
+    /// How.
+    pub ending: Ending,
+}
+
+/// The visit as it is afterwards.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// What was agreed.
+    pub visit: Visit,
+    /// Where it stands.
+    pub status: Status,
+    /// Sequence of its last event.
+    pub version: u64,
+}
+
+impl Commands {
+    /// Ends a visit; ending it the same way again is already so.
+    ///
+    /// # Errors
+    /// The rule that refused, or the store.
+    #[tracing::instrument(skip_all, fields(appointment.id = %end.appointment_id))]
+    pub async fn end_appointment(
+        &self,
+        end: &EndAppointment,
+        context: &CommandContext,
+    ) -> Result<Done<Ended>, CommandError<EndingRefused>> {
+        if let Ending::Cancel { reason: Some(reason) } = &end.ending {
+            let mut fields = Fields::default();
+            fields.note("reason", reason, 500);
+            let refused = |errors| CommandError::Refused(EndingRefused::Invalid(errors));
+            fields.done().map_err(refused)?;
+        }
+        until_decided("end_appointment", || self.try_end(end, context), |_| None).await
+    }
+
+    async fn try_end(
+        &self,
+        end: &EndAppointment,
+        context: &CommandContext,
+    ) -> Result<Done<Ended>, Attempt<EndingRefused>> {
+        let key = StreamKey::of::<Appointment>(end.appointment_id);
+        let histories = self.log.load(context.business_id, std::slice::from_ref(&key)).await?;
+        let mut appointment: Loaded<Appointment> = histories.fold(&key)?;
+        let now = context.now;
+        let command = match end.ending {
+            Ending::Cancel { .. } => AppointmentCommand::Cancel,
+            Ending::Complete => AppointmentCommand::Complete { now },
+            Ending::NoShow => AppointmentCommand::MarkNoShow { now },
+        };
+        let events =
+            appointment.state.decide(command).map_err(|error| Attempt::Refused(error.into()))?;
+        let mut unit = UnitOfWork::new(context.clone());
+        unit.append(&appointment, events.clone())?;
+        let version = appointment.sequence + events.len() as u64;
+        for event in events {
+            appointment.state.apply(event);
+        }
+        let Some((visit, status)) = appointment.state.known() else {
+            return Err(Attempt::Refused(AppointmentError::NotFound.into()));
+        };
+        let ended = Ended { visit: visit.clone(), status, version };
+        if unit.is_empty() {
+            return Ok(Done::new(ended, last_position(&histories, &key)));
+        }
+        let Ending::Cancel { reason } = &end.ending else {
+            return Ok(Done::new(ended, self.log.commit(&unit).await?));
+        };
+        self.release(&mut unit, end.appointment_id, visit, context).await?;
+        let position =
+            self.commit_with_reason(&unit, end.appointment_id, reason.as_deref()).await?;
+        Ok(Done::new(ended, position))
+    }
+
+    /// Gives the time back in the calendar and in the second wall.
+    async fn release(
+        &self,
+        unit: &mut UnitOfWork,
+        appointment_id: AppointmentId,
+        visit: &Visit,
+        context: &CommandContext,
+    ) -> Result<(), CommitError> {
+        let span = visit.slot.padded(visit.buffer_before_minutes, visit.buffer_after_minutes);
+        let weeks = week_keys(visit.staff_id, &span);
+        let histories = self.log.load(context.business_id, &weeks).await?;
+        for key in &weeks {
+            let week: Loaded<StaffCalendar> = histories.fold(key)?;
+            let command = StaffCalendarCommand::Release { appointment_id };
+            let events =
+                week.state.decide(command).map_err(|error| CommitError::Store(error.into()))?;
+            unit.append(&week, events)?;
+        }
+        unit.release(appointment_id);
+        Ok(())
+    }
+
+    async fn commit_with_reason(
+        &self,
+        unit: &UnitOfWork,
+        appointment_id: AppointmentId,
+        reason: Option<&str>,
+    ) -> Result<streams::Cursor, CommitError> {
+        let Some(reason) = reason else { return self.log.commit(unit).await };
+        let mut writing = self.log.begin().await?;
+        let position = writing.append(unit).await?;
+        sqlx::query("UPDATE appointment_private SET cancel_reason = $2 WHERE appointment_id = $1")
+            .bind(appointment_id.uuid())
+            .bind(reason)
+            .execute(writing.connection())
+            .await?;
+        writing.commit().await?;
+        Ok(position)
+    }
+}
+
+/// Why a visit was not ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndingRefused {
+    /// A field breaks a rule.
+    #[error("the request is not valid")]
+    Invalid(Vec<FieldError>),
+    /// The appointment's own rule.
+    #[error(transparent)]
+    Appointment(#[from] AppointmentError),
+}

@@ -1,0 +1,88 @@
+use domain::{BusinessId, CustomerId, FieldError, Fields};
+use email_address::EmailAddress;
+use streams::{clock, log::NewCustomer};
+use uuid::Uuid;
+
+use crate::Commands;
+
+/// Who comes, in their own words.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// How to call them.
+    pub name: String,
+    /// Where mails go.
+    pub email: Option<String>,
+    /// Where calls go.
+    pub phone: Option<String>,
+}
+
+impl Guest {
+    /// # Errors
+    /// Every field that breaks a rule.
+    pub(super) fn validate(&self) -> Result<(), Vec<FieldError>> {
+        let mut fields = Fields::default();
+        fields.line("customer.name", &self.name, 120);
+        if let Some(email) = &self.email {
+            fields.check(
+                email.len() <= 254 && EmailAddress::is_valid(email),
+                "customer.email",
+                "must be an e-mail address",
+            );
+        }
+        if let Some(phone) = &self.phone {
+            let digits = phone.bytes().filter(u8::is_ascii_digit).count();
+            let clean = phone.bytes().all(|b| b.is_ascii_digit() || b"+-() .".contains(&b));
+            fields.check(
+                clean && (5..=15).contains(&digits),
+                "customer.phone",
+                "must be a phone number of 5 to 15 digits",
+            );
+        }
+        fields.done()
+    }
+}
+
+/// A guest as the business knows them, or is about to.
+pub(super) enum Customer {
+    Known(CustomerId),
+    New(NewCustomer),
+}
+
+impl Customer {
+    pub(super) const fn id(&self) -> CustomerId {
+        match self {
+            Self::Known(id) => *id,
+            Self::New(new) => new.customer_id,
+        }
+    }
+}
+
+impl Commands {
+    /// Finds a guest again by their address. A public booking never changes what is known of them:
+    /// anyone could redirect another guest's mails.
+    pub(super) async fn customer(
+        &self,
+        business_id: BusinessId,
+        guest: &Guest,
+    ) -> Result<Customer, sqlx::Error> {
+        if let Some(email) = &guest.email {
+            let known: Option<Uuid> = sqlx::query_scalar(
+                "SELECT customer_id FROM customer
+                  WHERE business_id = $1 AND lower(email) = lower($2)",
+            )
+            .bind(business_id.uuid())
+            .bind(email)
+            .fetch_optional(self.log.database().pool())
+            .await?;
+            if let Some(id) = known {
+                return Ok(Customer::Known(CustomerId::new(id)));
+            }
+        }
+        Ok(Customer::New(NewCustomer {
+            customer_id: CustomerId::new(clock::new_id()),
+            name: guest.name.clone(),
+            email: guest.email.clone(),
+            phone: guest.phone.clone(),
+        }))
+    }
+}

@@ -1,0 +1,175 @@
+//! The business's own edits: profile, services, staff.
+
+use domain::{
+    Aggregate, Decide, FieldError, StaffId,
+    business::{Business, BusinessCommand, BusinessError, BusinessEvent, BusinessState},
+    staff_schedule::{Hours, StaffSchedule, StaffScheduleEvent},
+};
+use streams::{
+    CommandContext, Cursor,
+    log::{CommitError, Histories, Loaded, StreamKey, UnitOfWork, Writing},
+};
+
+use crate::{
+    CommandError, Commands, Done,
+    again::until_decided,
+    directory::{self, Named},
+    error::Attempt,
+};
+
+/// What is changed, and what comes with it outside the events.
+#[derive(Debug, Clone)]
+pub struct ChangeBusiness {
+    /// The change.
+    pub command: BusinessCommand,
+    /// The e-mail address of the staff member that is added or changed: personal, so not in
+    /// events. `None` leaves it, `Some(None)` removes it.
+    pub staff_email: Option<Option<String>>,
+}
+
+impl From<BusinessCommand> for ChangeBusiness {
+    fn from(command: BusinessCommand) -> Self {
+        Self { command, staff_email: None }
+    }
+}
+
+impl Commands {
+    /// Changes profile, services or roster; answers the business as it is afterwards.
+    ///
+    /// # Errors
+    /// The rule that refused, or the store.
+    #[tracing::instrument(skip_all, fields(business.id = %context.business_id))]
+    pub async fn change_business(
+        &self,
+        change: &ChangeBusiness,
+        context: &CommandContext,
+    ) -> Result<Done<BusinessState>, CommandError<BusinessError>> {
+        if let Some(Some(email)) = &change.staff_email
+            && !email_address::EmailAddress::is_valid(email)
+        {
+            let message = "must be an e-mail address".to_owned();
+            let error = FieldError { field: "email".to_owned(), message };
+            return Err(CommandError::Refused(BusinessError::Invalid(vec![error])));
+        }
+        // Ids in the directory are new, so what can be taken is the handle.
+        let rule = |error: &CommitError| {
+            matches!(error, CommitError::Taken { .. }).then_some(BusinessError::HandleTaken)
+        };
+        until_decided("change_business", || self.try_change(change, context), rule).await
+    }
+
+    async fn try_change(
+        &self,
+        change: &ChangeBusiness,
+        context: &CommandContext,
+    ) -> Result<Done<BusinessState>, Attempt<BusinessError>> {
+        let key = StreamKey::of::<Business>(context.business_id);
+        let histories = self.log.load(context.business_id, std::slice::from_ref(&key)).await?;
+        let before: Loaded<Business> = histories.fold(&key)?;
+        let events = before.state.decide(change.command.clone()).map_err(Attempt::Refused)?;
+        let mut after = before.state.clone();
+        for event in &events {
+            after.apply(event.clone());
+        }
+        let state = after.registered().ok_or(Attempt::Refused(BusinessError::NotFound))?.clone();
+        if events.is_empty() && change.staff_email.is_none() {
+            return Ok(Done::new(state, last_position(&histories, &key)));
+        }
+        let mut unit = UnitOfWork::new(context.clone());
+        unit.append(&before, events.clone())?;
+        for event in &events {
+            if let BusinessEvent::StaffAdded { staff_id, .. } = event {
+                begin_schedule(&mut unit, *staff_id)?;
+            }
+        }
+        let mut writing = self.log.begin().await?;
+        let position = writing.append(&unit).await?;
+        let old_handle = before.state.registered().map(|b| b.profile.value.handle.clone());
+        for event in &events {
+            list(&mut writing, context, event, old_handle.as_deref()).await?;
+        }
+        if let (Some(email), Some(staff_id)) = (&change.staff_email, staff_of(&change.command)) {
+            keep_email(&mut writing, context, staff_id, email.as_deref()).await?;
+        }
+        writing.commit().await?;
+        Ok(Done::new(state, position))
+    }
+}
+
+/// A new staff member works office hours until somebody says otherwise.
+fn begin_schedule(unit: &mut UnitOfWork, staff_id: StaffId) -> Result<(), CommitError> {
+    let key = StreamKey::of::<StaffSchedule>(staff_id);
+    unit.append_after(&key, 0, vec![StaffScheduleEvent::HoursSet { hours: Hours::office() }])
+}
+
+/// The position of the last event of a stream that was loaded.
+pub(crate) fn last_position(histories: &Histories, key: &StreamKey) -> Cursor {
+    histories.events(key).last().map_or(Cursor::START, |event| event.cursor)
+}
+
+const fn staff_of(command: &BusinessCommand) -> Option<StaffId> {
+    match command {
+        BusinessCommand::AddStaff { staff_id, .. }
+        | BusinessCommand::ChangeStaff { staff_id, .. }
+        | BusinessCommand::RemoveStaff { staff_id } => Some(*staff_id),
+        BusinessCommand::Register { .. }
+        | BusinessCommand::ChangeProfile { .. }
+        | BusinessCommand::AddService { .. }
+        | BusinessCommand::ChangeService { .. }
+        | BusinessCommand::ArchiveService { .. } => None,
+    }
+}
+
+/// Keeps the public directory in step with the event.
+async fn list(
+    writing: &mut Writing,
+    context: &CommandContext,
+    event: &BusinessEvent,
+    old_handle: Option<&str>,
+) -> Result<(), CommitError> {
+    let (connection, business_id) = (writing.connection(), context.business_id);
+    match event {
+        BusinessEvent::Registered { profile } | BusinessEvent::ProfileChanged { profile } => {
+            let handle = profile.handle.as_str();
+            if let Some(old) = old_handle.filter(|old| *old != handle) {
+                directory::unlist(connection, business_id, Named::Handle(old)).await?;
+            }
+            if old_handle != Some(handle) {
+                directory::list(connection, business_id, Named::Handle(handle)).await?;
+            }
+        }
+        BusinessEvent::ServiceAdded { service_id, .. } => {
+            directory::list(connection, business_id, Named::Service(*service_id)).await?;
+        }
+        BusinessEvent::ServiceArchived { service_id } => {
+            directory::unlist(connection, business_id, Named::Service(*service_id)).await?;
+        }
+        BusinessEvent::StaffAdded { staff_id, .. } => {
+            directory::list(connection, business_id, Named::Staff(*staff_id)).await?;
+        }
+        BusinessEvent::StaffRemoved { staff_id } => {
+            directory::unlist(connection, business_id, Named::Staff(*staff_id)).await?;
+        }
+        BusinessEvent::ServiceChanged { .. } | BusinessEvent::StaffChanged { .. } => {}
+    }
+    Ok(())
+}
+
+async fn keep_email(
+    writing: &mut Writing,
+    context: &CommandContext,
+    staff_id: StaffId,
+    email: Option<&str>,
+) -> Result<(), CommitError> {
+    sqlx::query(
+        "INSERT INTO staff_private (staff_id, business_id, email) VALUES ($1, $2, $3)
+         ON CONFLICT (staff_id) DO UPDATE SET email = excluded.email
+         WHERE staff_private.business_id = excluded.business_id",
+    )
+    .bind(staff_id.uuid())
+    .bind(context.business_id.uuid())
+    .bind(email)
+    .execute(writing.connection())
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Which business a public handle or id belongs to: the only look-up that crosses tenants.
+
+use domain::{BusinessId, ServiceId, StaffId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{CommandError, Commands};
+
+/// How a guest names a business.
+#[derive(Debug, Clone, Copy)]
+pub enum Named<'a> {
+    /// By its handle, in any case.
+    Handle(&'a str),
+    /// By something that it offers.
+    Service(ServiceId),
+    /// By somebody who works there.
+    Staff(StaffId),
+}
+
+impl Named<'_> {
+    fn key(self) -> String {
+        match self {
+            Self::Handle(handle) => format!("handle:{}", handle.to_ascii_lowercase()),
+            Self::Service(id) => id.to_string(),
+            Self::Staff(id) => id.to_string(),
+        }
+    }
+}
+
+impl Commands {
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn find_business<E>(
+        &self,
+        named: Named<'_>,
+    ) -> Result<Option<BusinessId>, CommandError<E>> {
+        let found: Option<Uuid> =
+            sqlx::query_scalar("SELECT business_id FROM directory WHERE key = $1")
+                .bind(named.key())
+                .fetch_optional(self.log.database().pool())
+                .await?;
+        Ok(found.map(BusinessId::new))
+    }
+}
+
+/// Lists a name. Fails on the primary key when the handle is another business's.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    business_id: BusinessId,
+    named: Named<'_>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO directory (key, business_id) VALUES ($1, $2)")
+        .bind(named.key())
+        .bind(business_id.uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes a name out.
+pub(crate) async fn unlist(
+    connection: &mut PgConnection,
+    business_id: BusinessId,
+    named: Named<'_>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM directory WHERE key = $1 AND business_id = $2")
+        .bind(named.key())
+        .bind(business_id.uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+use streams::{BoxError, log::CommitError};
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError<E> {
+    /// A rule said no. Safe to show.
+    #[error("{0}")]
+    Refused(E),
+    /// The key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The request with this key is being worked on.
+    #[error("the request with this idempotency key is in progress")]
+    InProgress,
+    /// Others changed it all the while. Safe to retry.
+    #[error("too many others were at it")]
+    Conflict,
+    /// Postgres is away or full. Safe to retry with the same key.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(#[source] BoxError),
+    /// Our fault. Log it; do not show it.
+    #[error("{0}")]
+    Store(#[source] BoxError),
+}
+
+impl<E> CommandError<E> {
+    pub(crate) fn store(error: BoxError) -> Self {
+        if streams::log::is_unavailable(error.as_ref()) {
+            Self::Unavailable(error)
+        } else {
+            Self::Store(error)
+        }
+    }
+}
+
+impl<E> From<CommitError> for CommandError<E> {
+    fn from(error: CommitError) -> Self {
+        if let CommitError::Store(error) = error {
+            Self::store(error)
+        } else {
+            Self::Store(error.into())
+        }
+    }
+}
+
+/// One try of a command.
+#[derive(Debug)]
+pub(crate) enum Attempt<E> {
+    /// A rule said no, on what was loaded.
+    Refused(E),
+    /// The log did not take it.
+    Commit(CommitError),
+}
+
+impl<E> From<CommitError> for Attempt<E> {
+    fn from(error: CommitError) -> Self {
+        Self::Commit(error)
+    }
+}
+
+impl<E> From<sqlx::Error> for Attempt<E> {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Commit(CommitError::Store(error.into()))
+    }
+}
+
+impl<E> From<sqlx::Error> for CommandError<E> {
+    fn from(error: sqlx::Error) -> Self {
+        Self::store(error.into())
+    }
+}

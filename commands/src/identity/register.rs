@@ -1,0 +1,251 @@
+use domain::{
+    BusinessId, Decide, FieldError, Fields, UserId, Zone,
+    business::{Business, BusinessCommand, BusinessError, Profile},
+    subscription::{Subscription, SubscriptionCommand, Tier},
+    user::{Role, User, UserCommand},
+};
+use email_address::EmailAddress;
+use streams::{
+    Actor, CommandContext, clock,
+    log::{CommitError, Loaded, StreamKey, UnitOfWork, Writing},
+};
+use uuid::Uuid;
+
+use super::{Identity, LoginRefused, Session, session::Member};
+use crate::{
+    CommandError, Done,
+    directory::{self, Named},
+};
+
+/// A new owner and their business.
+#[derive(Clone)]
+pub struct Register {
+    /// How they sign in.
+    pub email: String,
+    /// How they prove it.
+    pub password: String,
+    /// Shown to guests.
+    pub business_name: String,
+    /// Where the business is; UTC until they say.
+    pub timezone: Option<Zone>,
+    /// The name in the public address; made from the business's name when absent.
+    pub handle: Option<String>,
+}
+
+impl std::fmt::Debug for Register {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Register").finish_non_exhaustive()
+    }
+}
+
+/// What was made.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// Who.
+    pub user_id: UserId,
+    /// Their address, as they wrote it.
+    pub email: String,
+    /// Their business.
+    pub business_id: BusinessId,
+    /// Its name in the public address.
+    pub handle: String,
+    /// They are signed in at once.
+    pub session: Session,
+}
+
+/// Why nobody was registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterRefused {
+    /// A field breaks a rule.
+    #[error("the request is not valid")]
+    Invalid(Vec<FieldError>),
+    /// There is an account with this address.
+    #[error("there is an account with this e-mail address")]
+    EmailTaken,
+    /// Another business has the handle.
+    #[error("another business has this handle")]
+    HandleTaken,
+}
+
+type Refused = CommandError<RegisterRefused>;
+
+/// Made handles get a number when they are taken; after so many they get a random one.
+const HANDLES: u32 = 5;
+
+impl Identity {
+    /// Makes user and business in one transaction, and signs the user in.
+    ///
+    /// # Errors
+    /// The rule that refused, or the store.
+    #[tracing::instrument(skip_all)]
+    pub async fn register(&self, register: &Register) -> Result<Done<Registered>, Refused> {
+        validate(register).map_err(|e| CommandError::Refused(RegisterRefused::Invalid(e)))?;
+        let hash =
+            self.passwords.hash(register.password.clone()).await.map_err(CommandError::Store)?;
+        let mut tried = 0;
+        loop {
+            let handle = register.handle.clone().map_or_else(
+                || made_handle(&register.business_name, tried),
+                |handle| handle.to_ascii_lowercase(),
+            );
+            match self.try_register(register, &handle, &hash).await {
+                Err(CommandError::Refused(RegisterRefused::HandleTaken))
+                    if register.handle.is_none() && tried < HANDLES =>
+                {
+                    tried += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_register(
+        &self,
+        register: &Register,
+        handle: &str,
+        password_hash: &str,
+    ) -> Result<Done<Registered>, Refused> {
+        let user_id = UserId::new(clock::new_id());
+        let business_id = BusinessId::new(clock::new_id());
+        let unit = begin(register, handle, user_id, business_id)?;
+        let mut writing = self.commands.log().begin().await.map_err(refusal)?;
+        let position = writing.append(&unit).await.map_err(refusal)?;
+        add_rows(&mut writing, register, handle, password_hash, user_id, business_id)
+            .await
+            .map_err(refusal)?;
+        let member = Member { user_id, business_id, role: Role::Owner };
+        let session =
+            self.open_session(writing.connection(), member, clock::new_id()).await.map_err(
+                |error: CommandError<LoginRefused>| CommandError::store(error.to_string().into()),
+            )?;
+        writing.commit().await.map_err(refusal)?;
+        let registered = Registered {
+            user_id,
+            email: register.email.trim().to_owned(),
+            business_id,
+            handle: handle.to_owned(),
+            session,
+        };
+        Ok(Done::new(registered, position))
+    }
+}
+
+fn validate(register: &Register) -> Result<(), Vec<FieldError>> {
+    let mut fields = Fields::default();
+    let email = register.email.trim();
+    fields.check(
+        email.len() <= 254 && EmailAddress::is_valid(email),
+        "email",
+        "must be an e-mail address",
+    );
+    let length = register.password.chars().count();
+    fields.check((8..=200).contains(&length), "password", "must be 8 to 200 characters");
+    fields.line("business_name", &register.business_name, 120);
+    fields.done()
+}
+
+/// A handle from a name: `Salon Dana` becomes `salon-dana`, then `salon-dana-2`.
+fn made_handle(name: &str, tried: u32) -> String {
+    let mut handle: String = slug::slugify(name).chars().take(30).collect();
+    if handle.len() < 3 {
+        handle = format!("business-{handle}");
+    }
+    let handle = handle.trim_matches('-');
+    match tried {
+        0 => handle.to_owned(),
+        HANDLES => format!("{handle}-{:08x}", rand::random::<u32>()),
+        again => format!("{handle}-{}", again + 1),
+    }
+}
+
+fn empty<A: Decide>(id: impl std::fmt::Display) -> Loaded<A> {
+    Loaded { key: StreamKey::of::<A>(id), state: A::default(), sequence: 0 }
+}
+
+/// The first events of business, plan and user.
+fn begin(
+    register: &Register,
+    handle: &str,
+    user_id: UserId,
+    business_id: BusinessId,
+) -> Result<UnitOfWork, Refused> {
+    let context = CommandContext {
+        business_id,
+        actor: Actor::User(user_id),
+        now: clock::now(),
+        correlation_id: clock::new_id(),
+        causation_id: None,
+        traceparent: None,
+    };
+    let zone = register.timezone.clone().unwrap_or(Zone::UTC);
+    let profile = Profile::new(register.business_name.trim().to_owned(), handle.to_owned(), zone);
+    let business: Loaded<Business> = empty(business_id);
+    let plan: Loaded<Subscription> = empty(business_id);
+    let user: Loaded<User> = empty(user_id);
+    let opened = business.state.decide(BusinessCommand::Register { profile }).map_err(invalid)?;
+    let ours = |error: streams::BoxError| CommandError::Store(error);
+    let activated = plan
+        .state
+        .decide(SubscriptionCommand::Activate { tier: Tier::Free })
+        .map_err(|error| ours(error.into()))?;
+    let created = user
+        .state
+        .decide(UserCommand::Create { business_id, role: Role::Owner })
+        .map_err(|error| ours(error.into()))?;
+    let mut unit = UnitOfWork::new(context);
+    unit.append(&business, opened).map_err(refusal)?;
+    unit.append(&plan, activated).map_err(refusal)?;
+    unit.append(&user, created).map_err(refusal)?;
+    Ok(unit)
+}
+
+fn invalid(error: BusinessError) -> Refused {
+    match error {
+        BusinessError::Invalid(errors) => CommandError::Refused(RegisterRefused::Invalid(errors)),
+        other @ (BusinessError::AlreadyRegistered
+        | BusinessError::HandleTaken
+        | BusinessError::NotFound
+        | BusinessError::Stale { .. }
+        | BusinessError::Full { .. }) => CommandError::Store(other.into()),
+    }
+}
+
+fn refusal(error: CommitError) -> Refused {
+    match error {
+        CommitError::Taken { constraint } if constraint == "app_user_email" => {
+            CommandError::Refused(RegisterRefused::EmailTaken)
+        }
+        CommitError::Taken { .. } => CommandError::Refused(RegisterRefused::HandleTaken),
+        CommitError::Store(error) => CommandError::store(error),
+        // Every id is new, so there is nobody to race with.
+        error @ (CommitError::Conflict
+        | CommitError::TimeReserved
+        | CommitError::Repeat
+        | CommitError::Limit { .. }) => CommandError::Store(error.into()),
+    }
+}
+
+async fn add_rows(
+    writing: &mut Writing,
+    register: &Register,
+    handle: &str,
+    password_hash: &str,
+    user_id: UserId,
+    business_id: BusinessId,
+) -> Result<(), CommitError> {
+    let (user, business): (Uuid, Uuid) = (user_id.uuid(), business_id.uuid());
+    sqlx::query("INSERT INTO app_user (user_id, email, password_hash) VALUES ($1, $2, $3)")
+        .bind(user)
+        .bind(register.email.trim())
+        .bind(password_hash)
+        .execute(writing.connection())
+        .await?;
+    sqlx::query("INSERT INTO membership (user_id, business_id, role) VALUES ($1, $2, $3)")
+        .bind(user)
+        .bind(business)
+        .bind(Role::Owner.as_str())
+        .execute(writing.connection())
+        .await?;
+    directory::list(writing.connection(), business_id, Named::Handle(handle)).await?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+use std::collections::HashMap;
+
+use domain::{
+    BusinessId, StaffId, TimeOffId, TimeSlot,
+    business::{Business, BusinessState},
+    staff_calendar::{Busy, BusyKind},
+    staff_schedule::Hours,
+};
+use jiff::{SignedDuration, Timestamp};
+use jiff_sqlx::ToSqlx;
+use sqlx::{Row, types::Json};
+use streams::{Cursor, Database};
+use uuid::Uuid;
+
+use crate::ReadError;
+
+/// Answers from the availability model.
+#[derive(Debug, Clone)]
+pub struct Availability {
+    pub(super) database: Database,
+}
+
+/// The hours of a staff member.
+#[derive(Debug, Clone)]
+pub struct StaffHours {
+    /// When they work.
+    pub hours: Hours,
+    /// Their version, which is their `ETag`.
+    pub version: u64,
+}
+
+/// An absence.
+#[derive(Debug, Clone)]
+pub struct TimeOffRow {
+    /// Which.
+    pub time_off_id: TimeOffId,
+    /// When.
+    pub slot: TimeSlot,
+    /// In their own words.
+    pub reason: Option<String>,
+}
+
+/// A buffer is at most a day, so what lies farther away cannot reach in.
+const REACH: SignedDuration = SignedDuration::from_hours(24);
+
+impl Availability {
+    /// Over this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// A business as the model knows it, and how far the model has come.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn business(
+        &self,
+        business_id: BusinessId,
+    ) -> Result<Option<(BusinessState, Cursor)>, ReadError> {
+        let row = sqlx::query(
+            "SELECT b.state, c.transaction_id::text::bigint AS transaction_id, c.position
+               FROM availability.business b, consumer_checkpoint c
+              WHERE b.business_id = $1 AND c.consumer = 'project-availability'",
+        )
+        .bind(business_id.uuid())
+        .fetch_optional(self.database.pool())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let cursor = Cursor {
+            transaction_id: row.try_get("transaction_id")?,
+            position: row.try_get("position")?,
+        };
+        match row.try_get::<Json<Business>, _>("state")?.0 {
+            Business::Registered(state) => Ok(Some((*state, cursor))),
+            Business::Unregistered => Ok(None),
+        }
+    }
+
+    /// The hours of these staff members.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn hours(
+        &self,
+        business_id: BusinessId,
+        staff_ids: &[StaffId],
+    ) -> Result<HashMap<StaffId, StaffHours>, ReadError> {
+        let rows: Vec<(Uuid, i64, Json<Hours>)> = sqlx::query_as(
+            "SELECT staff_id, version, hours FROM availability.working_hours
+              WHERE business_id = $1 AND staff_id = ANY($2)",
+        )
+        .bind(business_id.uuid())
+        .bind(uuids(staff_ids))
+        .fetch_all(self.database.pool())
+        .await?;
+        let hours = |(id, version, hours): (Uuid, i64, Json<Hours>)| {
+            (StaffId::new(id), StaffHours { hours: hours.0, version: version.unsigned_abs() })
+        };
+        Ok(rows.into_iter().map(hours).collect())
+    }
+
+    /// What occupies these calendars around a span. Visits also come from the second wall, which
+    /// is written with the booking itself: a booked slot is never listed again.
+    pub(super) async fn busy(
+        &self,
+        business_id: BusinessId,
+        staff_ids: &[StaffId],
+        span: &TimeSlot,
+    ) -> Result<HashMap<StaffId, Vec<Busy>>, ReadError> {
+        let from = span.start().checked_sub(REACH).unwrap_or(Timestamp::MIN);
+        let until = span.end().checked_add(REACH).unwrap_or(Timestamp::MAX);
+        let rows = sqlx::query(
+            "SELECT staff_id, source_id, kind, starts_at, ends_at,
+                    buffer_before_minutes, buffer_after_minutes
+               FROM availability.busy
+              WHERE business_id = $1 AND staff_id = ANY($2) AND ends_at > $3 AND starts_at < $4
+             UNION
+             SELECT staff_id, appointment_id, 'visit', lower(during), upper(during),
+                    buffer_before_minutes, buffer_after_minutes
+               FROM reserved_time
+              WHERE business_id = $1 AND staff_id = ANY($2) AND during && tstzrange($3, $4)",
+        )
+        .bind(business_id.uuid())
+        .bind(uuids(staff_ids))
+        .bind(from.to_sqlx())
+        .bind(until.to_sqlx())
+        .fetch_all(self.database.pool())
+        .await?;
+        let mut busy: HashMap<StaffId, Vec<Busy>> = HashMap::new();
+        for row in rows {
+            let source: Uuid = row.try_get("source_id")?;
+            let visit = row.try_get::<&str, _>("kind")? == "visit";
+            let minutes = |column| -> Result<u32, sqlx::Error> {
+                Ok(row.try_get::<i32, _>(column)?.unsigned_abs())
+            };
+            busy.entry(StaffId::new(row.try_get("staff_id")?)).or_default().push(Busy {
+                kind: if visit {
+                    BusyKind::Visit(domain::AppointmentId::new(source))
+                } else {
+                    BusyKind::TimeOff(TimeOffId::new(source))
+                },
+                slot: slot(&row)?,
+                buffer_before_minutes: minutes("buffer_before_minutes")?,
+                buffer_after_minutes: minutes("buffer_after_minutes")?,
+            });
+        }
+        Ok(busy)
+    }
+
+    /// The absences of a staff member that end after `from`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn time_off(
+        &self,
+        business_id: BusinessId,
+        staff_id: StaffId,
+        from: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<TimeOffRow>, ReadError> {
+        let rows = sqlx::query(
+            "SELECT DISTINCT b.source_id, b.starts_at, b.ends_at, p.reason
+               FROM availability.busy b LEFT JOIN time_off_private p ON p.time_off_id = b.source_id
+              WHERE b.business_id = $1 AND b.staff_id = $2 AND b.kind = 'time_off'
+                AND b.ends_at > $3
+              ORDER BY b.starts_at, b.source_id LIMIT $4",
+        )
+        .bind(business_id.uuid())
+        .bind(staff_id.uuid())
+        .bind(from.to_sqlx())
+        .bind(limit)
+        .fetch_all(self.database.pool())
+        .await?;
+        let row = |row: &sqlx::postgres::PgRow| {
+            Ok(TimeOffRow {
+                time_off_id: TimeOffId::new(row.try_get("source_id")?),
+                slot: slot(row)?,
+                reason: row.try_get("reason")?,
+            })
+        };
+        rows.iter().map(row).collect()
+    }
+}
+
+fn uuids(staff_ids: &[StaffId]) -> Vec<Uuid> {
+    staff_ids.iter().map(|id| id.uuid()).collect()
+}
+
+fn slot(row: &sqlx::postgres::PgRow) -> Result<TimeSlot, ReadError> {
+    let at = |column| row.try_get::<jiff_sqlx::Timestamp, _>(column);
+    TimeSlot::try_new(at("starts_at")?.to_jiff(), at("ends_at")?.to_jiff())
+        .map_err(|error| ReadError::Store(error.into()))
+}

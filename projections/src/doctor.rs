@@ -1,0 +1,156 @@
+//! Checks the promises on a live system, from the tables themselves and not by our own rules.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use streams::Database;
+
+use crate::{ReadError, status};
+
+/// The outcome of one check.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// What should hold, in one sentence.
+    pub invariant: &'static str,
+    /// How often it does not.
+    pub broken: i64,
+    /// One place where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+}
+
+/// (what should hold, a query of the places where it does not). Events and reserved times are
+/// compared in one snapshot, so a live system shows no false alarms.
+const CHECKS: &[(&str, &str)] = &[
+    (
+        "no two visits of a staff member overlap",
+        "SELECT a.appointment_id::text || ' / ' || b.appointment_id::text
+           FROM reserved_time a JOIN reserved_time b
+             ON a.staff_id = b.staff_id AND a.appointment_id < b.appointment_id
+            AND a.during && b.during",
+    ),
+    (
+        "no two booked appointments of a staff member overlap",
+        "SELECT a.id || ' / ' || b.id FROM booked a JOIN booked b
+             ON a.staff = b.staff AND a.id < b.id AND a.during && b.during",
+    ),
+    (
+        "no stream has a gap",
+        "SELECT aggregate_type || ' ' || aggregate_id FROM events
+          GROUP BY aggregate_type, aggregate_id
+         HAVING min(sequence) <> 1 OR max(sequence) <> count(*)",
+    ),
+    (
+        "every booked appointment has its reserved time",
+        "SELECT b.id FROM booked b
+          WHERE NOT EXISTS (SELECT FROM reserved_time r
+                             WHERE 'appt_' || replace(r.appointment_id::text, '-', '') = b.id
+                               AND 'staff_' || replace(r.staff_id::text, '-', '') = b.staff
+                               AND r.during = b.during)",
+    ),
+    (
+        "every reserved time has its booked appointment",
+        "SELECT r.appointment_id::text FROM reserved_time r
+          WHERE NOT EXISTS (SELECT FROM booked b
+                             WHERE b.id = 'appt_' || replace(r.appointment_id::text, '-', ''))",
+    ),
+    (
+        "every booked appointment stands in its calendar",
+        "SELECT b.id FROM booked b
+          WHERE NOT EXISTS (SELECT FROM events e
+                             WHERE e.aggregate_type = 'staff_calendar'
+                               AND e.event_type = 'staff.calendar.reserved.v1'
+                               AND e.payload->>'appointment_id' = b.id
+                               AND starts_with(e.aggregate_id, b.staff || ':')
+                               AND e.payload->'slot' = b.slot)",
+    ),
+    (
+        "every stored answer names an appointment that was booked, and no two the same",
+        "SELECT k.key FROM idempotency_key k
+          WHERE k.answer ? 'appointment_id'
+            AND (NOT EXISTS (SELECT FROM events e WHERE e.aggregate_type = 'appointment'
+                               AND e.aggregate_id = k.answer->>'appointment_id' AND e.sequence = 1)
+              OR EXISTS (SELECT FROM idempotency_key o
+                          WHERE o.answer->>'appointment_id' = k.answer->>'appointment_id'
+                            AND (o.business_id, o.key) <> (k.business_id, k.key)))",
+    ),
+    (
+        "the month's usage counts every appointment made",
+        "SELECT u.business_id::text || ' ' || u.month FROM monthly_usage u
+          WHERE u.used <> (SELECT count(*) FROM events e
+                            WHERE e.event_type = 'booking.appointment.booked.v1'
+                              AND e.business_id = u.business_id
+                              AND date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') = u.month)",
+    ),
+    (
+        "every message in the work table has as many events as it says",
+        "SELECT n.notification_id::text FROM notification n
+          WHERE n.sequence <> (SELECT count(*) FROM events e
+                 WHERE e.aggregate_type = 'notification'
+                   AND e.aggregate_id = 'ntf_' || replace(n.notification_id::text, '-', ''))",
+    ),
+];
+
+/// Appointments whose last event says that they are booked, kept or missed: their time is theirs.
+const BOOKED: &str = "
+WITH booked AS MATERIALIZED (
+  SELECT e.aggregate_id AS id, e.payload->'visit'->>'staff_id' AS staff,
+         e.payload->'visit'->'slot' AS slot,
+         tstzrange((e.payload->'visit'->'slot'->>'start')::timestamptz,
+                   (e.payload->'visit'->'slot'->>'end')::timestamptz) AS during
+    FROM events e
+   WHERE e.event_type = 'booking.appointment.booked.v1'
+     AND NOT EXISTS (SELECT FROM events c
+                      WHERE c.aggregate_type = e.aggregate_type AND c.aggregate_id = e.aggregate_id
+                        AND c.event_type = 'booking.appointment.cancelled.v1'))";
+
+/// Runs every check; those that hold are in the list with zero.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn examine(database: &Database) -> Result<Vec<Finding>, ReadError> {
+    let mut connection = database.connect().await?;
+    sqlx::query("SET statement_timeout = '10min'").execute(&mut connection).await?;
+    let mut findings = Vec::with_capacity(CHECKS.len() + 2);
+    for (invariant, query) in CHECKS {
+        findings.push(check(&mut connection, invariant, query).await?);
+    }
+    findings.push(superuser(&mut connection).await?);
+    for model in status(database).await? {
+        if let Some(reason) = model.halted {
+            findings.push(Finding {
+                invariant: "no consumer has stopped",
+                broken: 1,
+                example: Some(format!("{}: {reason}", model.consumer)),
+            });
+        }
+    }
+    Ok(findings)
+}
+
+async fn check(
+    connection: &mut PgConnection,
+    invariant: &'static str,
+    query: &str,
+) -> Result<Finding, ReadError> {
+    let sql =
+        format!("{BOOKED}, found (example) AS ({query}) SELECT count(*), min(example) FROM found");
+    let (broken, example): (i64, Option<String>) =
+        sqlx::query_as(&sql).fetch_one(connection).await?;
+    Ok(Finding { invariant, broken, example })
+}
+
+/// A superuser passes by every right that the schema withholds.
+async fn superuser(connection: &mut PgConnection) -> Result<Finding, ReadError> {
+    let allowed: bool = sqlx::query_scalar(
+        "SELECT rolsuper OR has_table_privilege('events', 'UPDATE')
+                         OR has_table_privilege('events', 'DELETE')
+           FROM pg_roles WHERE rolname = current_user",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Finding {
+        invariant: "the application signs in to Postgres as a role that cannot change events",
+        broken: i64::from(allowed),
+        example: None,
+    })
+}
