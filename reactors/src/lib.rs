@@ -1,1 +1,58 @@
-//! x
+//! Effects of events: what is to be sent, when, and the proof of what became of it.
+//!
+//! `scheduler` folds events into the work table, `dispatcher` hands out what falls due, `notifier`
+//! sends. A rebuild runs none of them.
+
+mod dispatcher;
+mod housekeeping;
+mod mail;
+mod notifier;
+mod scheduler;
+mod smtp;
+mod work;
+
+use std::{sync::Arc, time::Duration};
+
+pub use mail::TemplateError;
+pub use notifier::Notifier;
+pub use smtp::{Smtp, SmtpAddressError};
+use streams::{broker::Broker, consumer, log::Log};
+use tokio_util::sync::CancellationToken;
+
+/// How long things may take and how often they are tried.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// An offer that nobody took up is made again after this.
+    pub offer_lease: Duration,
+    /// A send that did not end by then has crashed. Longer than all timeouts of a send together.
+    pub send_lease: Duration,
+    /// The pauses between tries; after the last one the message has failed.
+    pub retries: Vec<Duration>,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            offer_lease: Duration::from_secs(20),
+            send_lease: Duration::from_secs(60),
+            retries: [15, 60, 300, 900, 3_600].map(Duration::from_secs).to_vec(),
+        }
+    }
+}
+
+/// Plans and hands out messages until stopped.
+pub async fn schedule(log: Log, broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
+    let database = log.database().clone();
+    let reactor = consumer::Reacting(scheduler::Scheduler);
+    let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), notifier);
+    tokio::join!(
+        consumer::run(reactor, database.clone(), broker, stop.clone()),
+        dispatcher.run(stop.clone()),
+        housekeeping::run(database, stop),
+    );
+}
+
+/// Sends messages until stopped.
+pub async fn notify(broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
+    notifier::run(broker, notifier, stop).await;
+}

@@ -15,7 +15,7 @@ pub use aggregate::{Business, BusinessState, Versioned};
 pub use command::BusinessCommand;
 pub use error::BusinessError;
 pub use event::BusinessEvent;
-pub use policy::{BookingPolicy, BufferRule, SlotGrid};
+pub use policy::{BookingPolicy, BufferRule, PolicyChange, SlotGrid};
 pub use profile::{Profile, ProfileChange};
 pub use service::{Service, ServiceChange};
 pub use staff::{StaffChange, StaffMember};

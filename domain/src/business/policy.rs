@@ -82,7 +82,32 @@ impl Default for BookingPolicy {
     }
 }
 
+/// The fields of a [`BookingPolicy`] to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is that of `BookingPolicy`")]
+pub struct PolicyChange {
+    pub slot_grid: Option<SlotGrid>,
+    pub slot_step_minutes: Option<Option<u32>>,
+    pub min_notice_minutes: Option<u32>,
+    pub window_days: Option<u32>,
+    pub buffers: Option<BufferRule>,
+    pub cancel_notice_minutes: Option<u32>,
+}
+
 impl BookingPolicy {
+    pub(super) fn with(&self, change: PolicyChange) -> Self {
+        Self {
+            slot_grid: change.slot_grid.unwrap_or(self.slot_grid),
+            slot_step_minutes: change.slot_step_minutes.unwrap_or(self.slot_step_minutes),
+            min_notice_minutes: change.min_notice_minutes.unwrap_or(self.min_notice_minutes),
+            window_days: change.window_days.unwrap_or(self.window_days),
+            buffers: change.buffers.unwrap_or(self.buffers),
+            cancel_notice_minutes: change
+                .cancel_notice_minutes
+                .unwrap_or(self.cancel_notice_minutes),
+        }
+    }
+
     /// Minutes between the starts of a service that lasts `duration` minutes.
     #[must_use]
     pub fn step_minutes(&self, duration: u32) -> u32 {

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::BookingPolicy;
+use super::{BookingPolicy, PolicyChange};
 use crate::{Currency, Fields, Zone};
 
 /// What a business says of itself, and its policies.
@@ -40,7 +40,7 @@ pub struct ProfileChange {
     pub locale: Option<String>,
     pub currency: Option<Currency>,
     pub reminder_offsets_minutes: Option<Vec<u32>>,
-    pub booking_policy: Option<BookingPolicy>,
+    pub booking_policy: Option<PolicyChange>,
 }
 
 /// 60 days: longer than any reminder that peers offer.
@@ -77,7 +77,9 @@ impl Profile {
         put(&mut self.locale, change.locale);
         put(&mut self.currency, change.currency);
         put(&mut self.reminder_offsets_minutes, change.reminder_offsets_minutes);
-        put(&mut self.booking_policy, change.booking_policy);
+        if let Some(policy) = change.booking_policy {
+            self.booking_policy = self.booking_policy.with(policy);
+        }
         self
     }
 

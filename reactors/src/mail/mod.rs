@@ -1,0 +1,183 @@
+//! What guests read.
+
+use domain::{Zone, appointment::Visit, business::BusinessState};
+use jiff::Timestamp;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use projections::agenda::Contact;
+
+/// A template of ours does not parse or does not fit its data.
+#[derive(Debug, thiserror::Error)]
+#[error("a mail template failed: {0}")]
+pub struct TemplateError(#[from] minijinja::Error);
+
+/// A message, ready to be addressed.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    pub(crate) from_name: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) html: String,
+}
+
+/// Renders mails.
+#[derive(Debug)]
+pub(crate) struct Mails {
+    templates: Environment<'static>,
+}
+
+const TEMPLATES: [(&str, &str); 7] = [
+    ("layout.html", include_str!("templates/layout.html")),
+    ("confirmation.html", include_str!("templates/confirmation.html")),
+    ("confirmation.txt", include_str!("templates/confirmation.txt")),
+    ("reminder.html", include_str!("templates/reminder.html")),
+    ("reminder.txt", include_str!("templates/reminder.txt")),
+    ("visit.html", include_str!("templates/visit.html")),
+    ("visit.txt", include_str!("templates/visit.txt")),
+];
+
+impl Mails {
+    pub(crate) fn try_new() -> Result<Self, TemplateError> {
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.set_auto_escape_callback(|name| {
+            if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+        });
+        for (name, source) in TEMPLATES {
+            templates.add_template(name, source)?;
+        }
+        Ok(Self { templates })
+    }
+
+    /// `kind` names the template: `confirmation` or `reminder`.
+    pub(crate) fn render(
+        &self,
+        kind: &str,
+        state: &BusinessState,
+        visit: &Visit,
+        contact: &Contact,
+    ) -> Result<Mail, TemplateError> {
+        let profile = &state.profile.value;
+        // A service or staff member may be gone by now; the visit stands all the same.
+        let service = state.services.get(&visit.service_id).map(|s| s.value.name.as_str());
+        let staff = state.staff.get(&visit.staff_id).map(|s| s.value.name.as_str());
+        let start = visit.slot.start();
+        let when = local(start, &profile.timezone);
+        let guest_zone = contact.timezone.as_deref().and_then(|name| name.parse::<Zone>().ok());
+        let guest_when = guest_zone.map(|zone| local(start, &zone)).filter(|there| *there != when);
+        let values = context! {
+            business => &profile.name,
+            address => &profile.address,
+            contact => &profile.contact,
+            guest => &contact.name,
+            service => service,
+            staff => staff,
+            when => when,
+            guest_when => guest_when,
+        };
+        let part = |suffix| -> Result<String, TemplateError> {
+            Ok(self.templates.get_template(&format!("{kind}.{suffix}"))?.render(&values)?)
+        };
+        let what = service.unwrap_or("your appointment");
+        let subject = match kind {
+            "confirmation" => format!("Booked: {what} at {}", profile.name),
+            _ => format!("Reminder: {what} at {}", profile.name),
+        };
+        Ok(Mail {
+            from_name: profile.name.clone(),
+            subject,
+            text: part("txt")?,
+            html: part("html")?,
+        })
+    }
+}
+
+/// The day and time as a guest reads it, with the zone.
+fn local(at: Timestamp, zone: &Zone) -> String {
+    let zoned = at.to_zoned(zone.tz().clone());
+    format!("{} ({})", zoned.strftime("%A, %-d %B %Y, %H:%M %Z"), zone.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        Aggregate, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot,
+        business::{Business, BusinessEvent, Profile, Service, StaffMember},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn render(kind: &str, guest: &str, timezone: Option<&str>) -> Mail {
+        let (service_id, staff_id) = (ServiceId::new(Uuid::nil()), StaffId::new(Uuid::nil()));
+        let zone = "America/New_York".parse().unwrap();
+        let price = Money { amount: 4500, currency: Currency::USD };
+        let mut business = Business::default();
+        business.apply(BusinessEvent::Registered {
+            profile: Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone),
+        });
+        business.apply(BusinessEvent::ServiceAdded {
+            service_id,
+            service: Service {
+                name: "Cut".into(),
+                description: None,
+                duration_minutes: 30,
+                price,
+                buffer_before_minutes: 0,
+                buffer_after_minutes: 0,
+                staff_ids: None,
+            },
+        });
+        let member =
+            StaffMember { name: "Dana".into(), active: true, kind: None, service_ids: None };
+        business.apply(BusinessEvent::StaffAdded { staff_id, member });
+        let start: Timestamp = "2026-07-06T13:00:00Z".parse().unwrap();
+        let visit = Visit {
+            staff_id,
+            service_id,
+            customer_id: CustomerId::new(Uuid::nil()),
+            slot: TimeSlot::lasting(start, 30).unwrap(),
+            buffer_before_minutes: 0,
+            buffer_after_minutes: 0,
+            price,
+            reminder_offsets_minutes: vec![],
+        };
+        let contact = Contact {
+            name: guest.into(),
+            email: None,
+            phone: None,
+            timezone: timezone.map(str::to_owned),
+            notes: None,
+            cancel_reason: None,
+        };
+        Mails::try_new()
+            .unwrap()
+            .render(kind, business.registered().unwrap(), &visit, &contact)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_mail_shows_business_time_and_the_guests_own_when_they_differ() {
+        let same = render("confirmation", "Ada", Some("America/New_York"));
+        assert!(
+            same.text.contains("Monday, 6 July 2026, 09:00 EDT (America/New_York)"),
+            "{}",
+            same.text
+        );
+        assert!(!same.text.contains("your time"), "{}", same.text);
+        let away = render("reminder", "Ada", Some("Europe/London"));
+        assert!(
+            away.text.contains("Monday, 6 July 2026, 14:00 BST (Europe/London)"),
+            "{}",
+            away.text
+        );
+        assert!(away.html.contains("09:00 EDT"), "{}", away.html);
+    }
+
+    #[test]
+    fn what_people_type_is_escaped_in_html() {
+        let mail = render("confirmation", "<script>alert(1)</script>", None);
+        assert!(!mail.html.contains("<script>"), "{}", mail.html);
+        assert!(mail.html.contains("Salon &lt;Dana&gt; &amp; Co"), "{}", mail.html);
+        assert!(mail.text.contains("Salon <Dana> & Co"), "{}", mail.text);
+    }
+}

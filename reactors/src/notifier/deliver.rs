@@ -1,0 +1,170 @@
+use domain::{
+    NotificationId,
+    appointment::{Appointment, Status},
+    business::Business,
+    notification::NotificationCommand,
+};
+use projections::agenda::Agenda;
+use streams::{
+    BoxError, clock,
+    log::{Loaded, StreamKey},
+};
+use uuid::Uuid;
+
+use super::Notifier;
+use crate::{
+    mail::Mail,
+    smtp::{HandOver, Ready, SmtpRefusal},
+    work::{self, Work},
+};
+
+/// Taken for sending, under a lease that nobody else holds.
+pub(super) struct Taken {
+    pub(super) work: Work,
+    pub(super) token: Uuid,
+}
+
+/// What there is to send.
+enum Prepared {
+    Mail {
+        mail: Mail,
+        to: String,
+    },
+    /// The appointment does not stand any more.
+    CalledOff,
+    NoContact,
+}
+
+impl Notifier {
+    /// Sends an offered message, unless somebody else took it. Never fails: what cannot be recorded
+    /// now is found again when its lease ends.
+    pub(crate) async fn deliver(&self, id: NotificationId) {
+        if let Err(error) = self.try_deliver(id).await {
+            tracing::warn!(notification = %id, %error, "a send was left to its lease");
+        }
+    }
+
+    async fn try_deliver(&self, id: NotificationId) -> Result<(), BoxError> {
+        let Some(taken) = self.take(id).await? else { return Ok(()) };
+        let attempt = taken.work.attempts;
+        let (mail, to) = match self.prepare(&taken.work).await? {
+            Prepared::Mail { mail, to } => (mail, to),
+            Prepared::CalledOff => {
+                return self.record(&taken, NotificationCommand::Cancel, None).await;
+            }
+            Prepared::NoContact => {
+                let reason = "no_contact".to_owned();
+                let failed = NotificationCommand::RecordFailure { attempt, reason };
+                return self.record(&taken, failed, None).await;
+            }
+        };
+        let message = match self.smtp.message(&taken.work, &mail, &to) {
+            Ok(message) => message,
+            Err(error) => {
+                let reason = "unusable_address".to_owned();
+                let failed = NotificationCommand::RecordFailure { attempt, reason };
+                return self.record(&taken, failed, Some(error.to_string())).await;
+            }
+        };
+        let ready = match self.smtp.prepare(&message).await {
+            Ok(ready) => ready,
+            Err(refusal) => return self.refused(&taken, refusal).await,
+        };
+        self.hand_over(&taken, ready, &message.formatted()).await
+    }
+
+    /// From here on the lease decides: without it nothing is handed over.
+    async fn hand_over(&self, taken: &Taken, ready: Ready, message: &[u8]) -> Result<(), BoxError> {
+        if !self.mark_handed_over(taken).await? {
+            ready.abandon().await;
+            tracing::warn!(notification = %taken.work.notification_id, "lease lost before the hand-over");
+            return Ok(());
+        }
+        let attempt = taken.work.attempts;
+        match ready.hand_over(message).await {
+            HandOver::Accepted { answer } => {
+                let late = clock::now().duration_since(taken.work.due_at).as_secs_f64();
+                metrics::histogram!("apptremind_notification_lateness_seconds").record(late);
+                let sent = NotificationCommand::RecordSent { attempt };
+                self.record(taken, sent, Some(answer)).await
+            }
+            HandOver::Refused(refusal) => self.refused(taken, refusal).await,
+            HandOver::Unknown { answer } => {
+                let reason = "connection_lost_after_hand_over".to_owned();
+                let uncertain = NotificationCommand::RecordUncertain { attempt, reason };
+                self.record(taken, uncertain, Some(answer)).await
+            }
+        }
+    }
+
+    async fn refused(&self, taken: &Taken, refusal: SmtpRefusal) -> Result<(), BoxError> {
+        let attempt = taken.work.attempts;
+        let pause = (!refusal.permanent)
+            .then(|| self.timing.retries.get(attempt.saturating_sub(1) as usize))
+            .flatten();
+        let command = match pause {
+            Some(pause) => {
+                // Up to a tenth longer, so that messages refused together do not return together.
+                let pause = pause.mul_f64(1.0 + rand::random::<f64>() / 10.0);
+                let next_at = clock::now() + jiff::SignedDuration::try_from(pause)?;
+                NotificationCommand::RecordRetry { attempt, reason: refusal.reason, next_at }
+            }
+            None => NotificationCommand::RecordFailure { attempt, reason: refusal.reason },
+        };
+        self.record(taken, command, Some(refusal.answer)).await
+    }
+
+    /// Compare-and-set: an offered message becomes ours.
+    async fn take(&self, id: NotificationId) -> Result<Option<Taken>, sqlx::Error> {
+        let token = work::token();
+        let sql = format!(
+            "UPDATE notification
+                SET state = 'sending', attempts = attempts + 1, lease_token = $2,
+                    lease_until = now() + $3 * interval '1 second', handed_over_at = NULL
+              WHERE notification_id = $1 AND state = 'offered' AND expires_at > now()
+             RETURNING {}",
+            work::COLUMNS
+        );
+        let row = sqlx::query(&sql)
+            .bind(id.uuid())
+            .bind(token)
+            .bind(self.timing.send_lease.as_secs_f64())
+            .fetch_optional(self.log.database().pool())
+            .await?;
+        row.map(|row| Ok(Taken { work: work::from_row(&row)?, token })).transpose()
+    }
+
+    async fn mark_handed_over(&self, taken: &Taken) -> Result<bool, sqlx::Error> {
+        let marked = sqlx::query(
+            "UPDATE notification SET handed_over_at = now()
+              WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
+                AND lease_until > now()",
+        )
+        .bind(taken.work.notification_id.uuid())
+        .bind(taken.token)
+        .execute(self.log.database().pool())
+        .await?;
+        Ok(marked.rows_affected() == 1)
+    }
+
+    async fn prepare(&self, work: &Work) -> Result<Prepared, BoxError> {
+        let business_key = StreamKey::of::<Business>(work.business_id);
+        let key = StreamKey::of::<Appointment>(work.appointment_id);
+        let keys = [business_key.clone(), key.clone()];
+        let histories = self.log.load(work.business_id, &keys).await?;
+        let business: Loaded<Business> = histories.fold(&business_key)?;
+        let appointment: Loaded<Appointment> = histories.fold(&key)?;
+        let stands = appointment.state.known().filter(|(visit, status)| {
+            *status == Status::Booked && visit.slot.start() == work.expires_at
+        });
+        let (Some(state), Some((visit, _))) = (business.state.registered(), stands) else {
+            return Ok(Prepared::CalledOff);
+        };
+        let agenda = Agenda::new(self.log.clone());
+        let contact = agenda.contact(work.business_id, work.appointment_id).await?;
+        let Some(contact) = contact else { return Ok(Prepared::NoContact) };
+        let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
+        let mail = self.mails.render(&work.kind, state, visit, &contact)?;
+        Ok(Prepared::Mail { mail, to })
+    }
+}

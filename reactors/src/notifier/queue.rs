@@ -1,0 +1,116 @@
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        Message,
+        consumer::{AckPolicy, pull},
+        context::PublishAckFuture,
+    },
+};
+use domain::NotificationId;
+use futures::StreamExt;
+use streams::{BoxError, broker::Broker, topology};
+use tokio_util::sync::CancellationToken;
+
+use super::Notifier;
+use crate::work::Work;
+
+const CONSUMER: &str = "notify-email";
+const AT_ONCE: usize = 16;
+const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// Puts offers into the work queue; answers how many of them, from the first, the broker took.
+pub(crate) async fn publish(broker: &Broker, offers: &[Work]) -> usize {
+    if !broker.is_connected() {
+        return 0;
+    }
+    let mut acks: Vec<PublishAckFuture> = Vec::with_capacity(offers.len());
+    for work in offers {
+        let mut headers = HeaderMap::new();
+        // An offer made again is another message; the same one published twice is not.
+        let id = format!("{}:{}:{}", work.notification_id, work.version, work.offers + 1);
+        headers.insert("Nats-Msg-Id", id);
+        let subject = format!("notify.{}.{}", work.channel, work.business_id);
+        let payload = work.notification_id.to_string().into();
+        match broker.jetstream().publish_with_headers(subject, headers, payload).await {
+            Ok(ack) => acks.push(ack),
+            Err(_) => break,
+        }
+    }
+    let mut taken = 0;
+    for ack in acks {
+        if let Err(error) = ack.await {
+            tracing::warn!(%error, "the work queue did not take an offer");
+            break;
+        }
+        taken += 1;
+    }
+    taken
+}
+
+/// Takes offers from the work queue until stopped.
+pub(crate) async fn run(broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let worked = tokio::select! {
+            () = stop.cancelled() => return,
+            worked = work(&broker, &notifier) => worked,
+        };
+        if let Err(error) = worked {
+            tracing::debug!(%error, "the work queue is away");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BACK_OFF) => {}
+        }
+    }
+}
+
+async fn work(broker: &Broker, notifier: &Notifier) -> Result<(), BoxError> {
+    if !broker.is_connected() {
+        return Ok(());
+    }
+    topology::ensure(broker).await?;
+    let stream = broker.jetstream().get_stream_no_info(topology::NOTIFY).await?;
+    let config = pull::Config {
+        durable_name: Some(CONSUMER.to_owned()),
+        filter_subject: "notify.email.>".to_owned(),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: Duration::from_secs(90),
+        max_deliver: -1,
+        max_ack_pending: 1_000,
+        ..pull::Config::default()
+    };
+    let consumer = stream.get_or_create_consumer(CONSUMER, config).await?;
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(AT_ONCE * 2)
+        .expires(Duration::from_secs(5))
+        .heartbeat(Duration::from_secs(1))
+        .messages()
+        .await?;
+    let broken = messages
+        .map(|message| async move {
+            handle(notifier, message.map_err(BoxError::from)?).await;
+            Ok::<(), BoxError>(())
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(|outcome| async move { outcome.err() });
+    match std::pin::pin!(broken).next().await {
+        Some(error) => Err(error),
+        None => Err("the subscription ended".into()),
+    }
+}
+
+/// Acknowledged whatever came of it: the row, not the message, says what is still to be done.
+async fn handle(notifier: &Notifier, message: Message) {
+    let id =
+        std::str::from_utf8(&message.payload).ok().and_then(|t| t.parse::<NotificationId>().ok());
+    match id {
+        Some(id) => notifier.deliver(id).await,
+        None => tracing::error!(subject = %message.subject, "odd message in the work queue"),
+    }
+    if let Err(error) = message.ack().await {
+        tracing::debug!(%error, "not acknowledged");
+    }
+}

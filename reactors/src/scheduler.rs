@@ -1,0 +1,173 @@
+//! Folds events into the work table: one row a message, in one transaction with its first event.
+
+use std::collections::HashMap;
+
+use domain::{
+    AppointmentId, BusinessId, Decide,
+    appointment::{Appointment, AppointmentEvent},
+    notification::{
+        Notification, NotificationCommand, NotificationEvent, Plan, notification_id, plans_for,
+    },
+};
+use jiff_sqlx::ToSqlx;
+use sqlx::PgConnection;
+use streams::{
+    BoxError,
+    consumer::{Failure, Reactor},
+    log::{CommitError, Recorded, StreamKey},
+};
+use uuid::Uuid;
+
+use crate::work::{self, Work};
+
+/// Plans messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scheduler;
+
+/// A message to be planned, and perhaps called off by a later event of the same batch.
+struct Planned {
+    business_id: BusinessId,
+    plan: Plan,
+    events: Vec<NotificationEvent>,
+}
+
+impl Reactor for Scheduler {
+    const NAME: &'static str = "schedule-reminders";
+
+    async fn react(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[Recorded],
+    ) -> Result<(), Failure> {
+        let mut facts: Vec<(&Recorded, AppointmentId, AppointmentEvent)> = Vec::new();
+        for event in batch {
+            if let Some(fact) = event.of::<Appointment>()? {
+                let id = event.stream.id.parse().map_err(poison::<domain::IdError>)?;
+                facts.push((event, id, fact));
+            }
+        }
+        if facts.is_empty() {
+            return Ok(());
+        }
+        // All reading comes before the first write: what is read then belongs to transactions older
+        // than this one, as the feed needs it.
+        let known = known(connection, facts.iter().map(|(_, id, _)| id.uuid()).collect()).await?;
+        let mut planned: Vec<Planned> = Vec::new();
+        let mut called_off: Vec<&Work> = Vec::new();
+        for (event, id, fact) in facts {
+            match fact {
+                AppointmentEvent::Booked { visit } => {
+                    for plan in plans_for(id, &visit, event.occurred_at) {
+                        if !known.contains_key(&notification_id(&plan).uuid()) {
+                            planned.push(plan_one(event, plan)?);
+                        }
+                    }
+                }
+                AppointmentEvent::Cancelled {}
+                | AppointmentEvent::Completed {}
+                | AppointmentEvent::MissedByGuest {} => {
+                    let of_this = |work: &&Work| work.appointment_id == id;
+                    called_off.extend(known.values().filter(of_this).filter(|w| can_stop(w)));
+                    for other in planned.iter_mut().filter(|p| p.plan.appointment_id == id) {
+                        if !matches!(other.events.last(), Some(NotificationEvent::Skipped { .. })) {
+                            other.events.push(NotificationEvent::Cancelled {});
+                        }
+                    }
+                }
+            }
+        }
+        called_off.dedup_by_key(|work| work.notification_id);
+        write(connection, &planned, &called_off).await
+    }
+}
+
+fn poison<E: std::error::Error + Send + Sync + 'static>(error: E) -> Failure {
+    Failure::Poison(error.into())
+}
+
+/// What is being sent now is stopped by the sender itself, which looks at the appointment.
+fn can_stop(work: &Work) -> bool {
+    matches!(work.state.as_str(), "pending" | "offered")
+}
+
+fn plan_one(event: &Recorded, plan: Plan) -> Result<Planned, Failure> {
+    let command = NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at };
+    let events = Notification::default().decide(command).map_err(poison)?;
+    Ok(Planned { business_id: event.business_id, plan, events })
+}
+
+async fn known(
+    connection: &mut PgConnection,
+    appointments: Vec<Uuid>,
+) -> Result<HashMap<Uuid, Work>, Failure> {
+    let sql = format!("SELECT {} FROM notification WHERE appointment_id = ANY($1)", work::COLUMNS);
+    let rows = sqlx::query(&sql).bind(appointments).fetch_all(connection).await?;
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let work = work::from_row(row)?;
+        known.insert(work.notification_id.uuid(), work);
+    }
+    Ok(known)
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    planned: &[Planned],
+    called_off: &[&Work],
+) -> Result<(), Failure> {
+    let new = planned.iter().map(|p| {
+        let stream = StreamKey::of::<Notification>(notification_id(&p.plan));
+        (p.business_id, stream, 0, p.events.clone())
+    });
+    let ended = called_off.iter().map(|work| {
+        (work.business_id, work.stream(), work.sequence, vec![NotificationEvent::Cancelled {}])
+    });
+    work::append(connection, "scheduler", new.chain(ended)).await.map_err(transient)?;
+    insert(connection, planned).await?;
+    sqlx::query(
+        "UPDATE notification SET state = 'cancelled', sequence = sequence + 1
+          WHERE notification_id = ANY($1)",
+    )
+    .bind(called_off.iter().map(|work| work.notification_id.uuid()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A conflict means that a sender was faster: the batch is folded again on what is true then.
+fn transient(error: CommitError) -> Failure {
+    Failure::Transient(BoxError::from(error))
+}
+
+async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<(), Failure> {
+    if planned.is_empty() {
+        return Ok(());
+    }
+    let state = |p: &Planned| p.events.last().map_or("pending", work::state_after);
+    let plans = || planned.iter().map(|p| &p.plan);
+    sqlx::query(
+        "INSERT INTO notification (notification_id, business_id, appointment_id, kind, channel,
+                                   offset_minutes, version, state, due_at, next_at, expires_at, sequence)
+         SELECT n.id, n.business, n.appointment, n.kind, n.channel, n.minutes, n.version, n.state,
+                n.due, n.due, n.expires, n.sequence
+           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[],
+                       $7::integer[], $8::text[], $9::timestamptz[], $10::timestamptz[],
+                       $11::bigint[])
+             AS n (id, business, appointment, kind, channel, minutes, version, state, due, expires,
+                   sequence)",
+    )
+    .bind(plans().map(|p| notification_id(p).uuid()).collect::<Vec<_>>())
+    .bind(planned.iter().map(|p| p.business_id.uuid()).collect::<Vec<_>>())
+    .bind(plans().map(|p| p.appointment_id.uuid()).collect::<Vec<_>>())
+    .bind(plans().map(|p| p.kind.as_str()).collect::<Vec<_>>())
+    .bind(plans().map(|p| p.channel.as_str()).collect::<Vec<_>>())
+    .bind(plans().map(|p| i32::try_from(p.offset_minutes).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+    .bind(plans().map(|p| i32::try_from(p.version).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+    .bind(planned.iter().map(state).collect::<Vec<_>>())
+    .bind(plans().map(|p| p.due_at.to_sqlx()).collect::<Vec<_>>())
+    .bind(plans().map(|p| p.expires_at.to_sqlx()).collect::<Vec<_>>())
+    .bind(planned.iter().map(|p| p.events.len() as i64).collect::<Vec<i64>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Mail by SMTP, in two steps: up to RCPT, where nothing is sent yet, and the hand-over.
+
+use std::{str::FromStr, time::Duration};
+
+use lettre::{
+    Address, Message,
+    message::{Mailbox, MultiPart},
+    transport::smtp::{
+        authentication::{Credentials, Mechanism},
+        client::{AsyncSmtpConnection, TlsParameters},
+        commands::{Data, Mail as MailFrom, Rcpt},
+        extension::ClientId,
+    },
+};
+use streams::BoxError;
+use url::Url;
+
+use crate::{mail::Mail, work::Work};
+
+/// For everything up to RCPT; lettre's own timeout covers only the connecting.
+const PREPARE: Duration = Duration::from_secs(20);
+/// For the hand-over itself.
+const HAND_OVER: Duration = Duration::from_secs(30);
+
+/// A mail server and who we are to it.
+pub struct Smtp {
+    host: String,
+    port: u16,
+    /// TLS from the first byte (`smtps`).
+    implicit_tls: bool,
+    /// Refuse to go on without STARTTLS.
+    require_tls: bool,
+    credentials: Option<Credentials>,
+    from: Mailbox,
+}
+
+impl std::fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Smtp")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The server's address cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SmtpAddressError {
+    /// Not a URL of the form that is needed.
+    #[error("must be smtp://[user:password@]host[:port][?tls=required] or smtps://..")]
+    Url,
+    /// Not a mailbox.
+    #[error("must be a mail address, such as Reminders <reminders@example.com>")]
+    From,
+}
+
+/// The server did not take it.
+pub(crate) struct SmtpRefusal {
+    /// There is no point in trying again.
+    pub(crate) permanent: bool,
+    /// A code of ours, without personal data.
+    pub(crate) reason: String,
+    /// In the server's words.
+    pub(crate) answer: String,
+}
+
+/// The server knows sender and recipient and waits for the message.
+pub(crate) struct Ready(AsyncSmtpConnection);
+
+/// What became of the hand-over.
+pub(crate) enum HandOver {
+    Accepted {
+        answer: String,
+    },
+    Refused(SmtpRefusal),
+    /// The connection was lost after the message went out and before an answer came.
+    Unknown {
+        answer: String,
+    },
+}
+
+impl Smtp {
+    /// # Errors
+    /// When the address or the sender does not parse.
+    pub fn try_new(url: &str, from: &str) -> Result<Self, SmtpAddressError> {
+        let url = Url::parse(url).map_err(|_odd| SmtpAddressError::Url)?;
+        let implicit_tls = match url.scheme() {
+            "smtp" => false,
+            "smtps" => true,
+            _ => return Err(SmtpAddressError::Url),
+        };
+        let host = url.host_str().ok_or(SmtpAddressError::Url)?.to_owned();
+        let text = |part: &str| {
+            url::form_urlencoded::parse(format!("v={}", part.replace('+', "%2B")).as_bytes())
+                .next()
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_default()
+        };
+        let credentials =
+            url.password().map(|password| Credentials::new(text(url.username()), text(password)));
+        Ok(Self {
+            port: url.port().unwrap_or(if implicit_tls { 465 } else { 587 }),
+            host,
+            implicit_tls,
+            require_tls: url.query_pairs().any(|(k, v)| k == "tls" && v == "required"),
+            credentials,
+            from: Mailbox::from_str(from).map_err(|_odd| SmtpAddressError::From)?,
+        })
+    }
+
+    /// The message, named after what it is so that a second copy could be recognised.
+    pub(crate) fn message(&self, work: &Work, mail: &Mail, to: &str) -> Result<Message, BoxError> {
+        let address = self.from.email.clone();
+        let id = format!("<{}.{}@{}>", work.notification_id, work.version, address.domain());
+        Ok(Message::builder()
+            .message_id(Some(id))
+            .from(Mailbox::new(Some(mail.from_name.clone()), address))
+            .to(Mailbox::new(None, Address::from_str(to)?))
+            .subject(mail.subject.clone())
+            .multipart(MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone()))?)
+    }
+
+    /// Everything up to RCPT. Nothing has been sent if this fails.
+    pub(crate) async fn prepare(&self, message: &Message) -> Result<Ready, SmtpRefusal> {
+        match tokio::time::timeout(PREPARE, self.connect(message)).await {
+            Ok(Ok(connection)) => Ok(Ready(connection)),
+            Ok(Err(error)) => Err(refusal(&error)),
+            Err(_elapsed) => Err(timed_out()),
+        }
+    }
+
+    async fn connect(
+        &self,
+        message: &Message,
+    ) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
+        let hello = ClientId::Domain(self.from.email.domain().to_owned());
+        let tls = || TlsParameters::new(self.host.clone());
+        let implicit = if self.implicit_tls { Some(tls()?) } else { None };
+        let mut connection = AsyncSmtpConnection::connect_tokio1(
+            (self.host.as_str(), self.port),
+            Some(PREPARE),
+            &hello,
+            implicit,
+            None,
+        )
+        .await?;
+        if !self.implicit_tls && (self.require_tls || connection.can_starttls()) {
+            connection.starttls(tls()?, &hello).await?;
+        }
+        if let Some(credentials) = &self.credentials {
+            connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
+        }
+        let envelope = message.envelope();
+        connection.command(MailFrom::new(envelope.from().cloned(), vec![])).await?;
+        for to in envelope.to() {
+            connection.command(Rcpt::new(to.clone(), vec![])).await?;
+        }
+        Ok(connection)
+    }
+}
+
+impl Ready {
+    /// Sends the message.
+    pub(crate) async fn hand_over(self, message: &[u8]) -> HandOver {
+        let mut connection = self.0;
+        let sent = tokio::time::timeout(HAND_OVER, async {
+            if let Err(error) = connection.command(Data).await {
+                return Err(HandOver::Refused(refusal(&error)));
+            }
+            // A clear refusal is one; anything else leaves open whether the server has it.
+            connection.message(message).await.map_err(|error| {
+                if error.is_transient() || error.is_permanent() {
+                    HandOver::Refused(refusal(&error))
+                } else {
+                    HandOver::Unknown { answer: error.to_string() }
+                }
+            })
+        })
+        .await;
+        match sent {
+            Ok(Ok(response)) => {
+                let answer = response.first_line().unwrap_or_default().to_owned();
+                // The server has it; whether it hears the farewell does not matter.
+                tokio::spawn(async move {
+                    drop(tokio::time::timeout(Duration::from_secs(2), connection.quit()).await);
+                });
+                HandOver::Accepted { answer }
+            }
+            Ok(Err(outcome)) => outcome,
+            Err(_elapsed) => HandOver::Unknown { answer: "no answer in time".to_owned() },
+        }
+    }
+
+    /// Goes away without having sent anything.
+    pub(crate) async fn abandon(mut self) {
+        drop(tokio::time::timeout(Duration::from_secs(2), self.0.abort()).await);
+    }
+}
+
+fn timed_out() -> SmtpRefusal {
+    let answer = "no answer in time".to_owned();
+    SmtpRefusal { permanent: false, reason: "smtp_timeout".to_owned(), answer }
+}
+
+fn refusal(error: &lettre::transport::smtp::Error) -> SmtpRefusal {
+    let reason = match error.status() {
+        Some(code) => format!("smtp_{code}"),
+        None if error.is_timeout() => "smtp_timeout".to_owned(),
+        None => "smtp_unreachable".to_owned(),
+    };
+    SmtpRefusal { permanent: error.is_permanent(), reason, answer: error.to_string() }
+}
