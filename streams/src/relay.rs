@@ -52,7 +52,7 @@ async fn relay(
     loop {
         connects.mark_unchanged();
         let mut cursor = reconcile(&mut connection, broker).await?;
-        tracing::info!(%cursor, "relaying");
+        tracing::debug!(%cursor, "relaying");
         let mut looked = tokio::time::Instant::now();
         while !connects.has_changed()? && looked.elapsed() < LOOK {
             let batch = feed::after(&mut connection, cursor, BATCH).await?;

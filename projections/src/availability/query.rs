@@ -100,6 +100,24 @@ impl Availability {
         Ok(rows.into_iter().map(hours).collect())
     }
 
+    /// The e-mail addresses of the roster: personal, so joined when reading.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn staff_emails(
+        &self,
+        business_id: BusinessId,
+    ) -> Result<HashMap<StaffId, String>, ReadError> {
+        let rows: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT staff_id, email FROM staff_private
+              WHERE business_id = $1 AND email IS NOT NULL",
+        )
+        .bind(business_id.uuid())
+        .fetch_all(self.database.pool())
+        .await?;
+        Ok(rows.into_iter().map(|(id, email)| (StaffId::new(id), email)).collect())
+    }
+
     /// What occupies these calendars around a span. Visits also come from the second wall, which
     /// is written with the booking itself: a booked slot is never listed again.
     pub(super) async fn busy(

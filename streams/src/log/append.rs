@@ -22,7 +22,8 @@ pub struct Writing {
 }
 
 /// Everything in one statement: one round trip, one implicit transaction. The guard stands in the
-/// WHERE of the events, because in a CTE that nothing refers to it would silently never run.
+/// WHERE of the events, because in a CTE that nothing refers to it would silently never run. Taking
+/// time refers to giving it back, or it would run first and a moved visit would meet its own row.
 const APPEND: &str = "
 WITH event AS (
   INSERT INTO events (business_id, aggregate_type, aggregate_id, sequence, event_id, event_type,
@@ -50,12 +51,14 @@ WITH event AS (
   SELECT $27, $1, $28, $29, $30, $31, $32 WHERE $27::uuid IS NOT NULL
 ), released AS (
   DELETE FROM reserved_time WHERE appointment_id = ANY($33::uuid[]) AND business_id = $1
+  RETURNING appointment_id
 ), reserved AS (
   INSERT INTO reserved_time (appointment_id, staff_id, business_id, during,
                              buffer_before_minutes, buffer_after_minutes)
   SELECT r.appointment, r.staff, $1, tstzrange(r.starts, r.ends), r.before, r.after
     FROM unnest($34::uuid[], $35::uuid[], $36::timestamptz[], $37::timestamptz[],
                 $38::integer[], $39::integer[]) AS r (appointment, staff, starts, ends, before, after)
+   WHERE (SELECT count(*) FROM released) >= 0
 )
 SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS position FROM event";
 

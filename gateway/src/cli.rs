@@ -1,0 +1,168 @@
+//! The command line. Data goes to stdout, messages to stderr.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use streams::{Database, DatabaseError};
+
+use crate::{
+    demo, http,
+    serve::{self, Role},
+    settings::{Settings, SettingsError},
+};
+
+/// Appointments for small businesses: guests book, reminders go out.
+#[derive(Debug, Parser)]
+#[command(name = "apptremind", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve {
+        /// What this process does; everything when absent.
+        #[arg(long, value_delimiter = ',', value_enum)]
+        roles: Vec<Role>,
+    },
+    /// Bring the database schema up to date.
+    Migrate,
+    /// Make a salon to try things on, once, and print how to reach it as JSON.
+    Demo,
+    /// Show how far each read model has come.
+    Projections {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the promises on the running system; exits 5 when one is broken.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the API document.
+    Openapi,
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+const FAILED: u8 = 1;
+const CONFIGURATION: u8 = 3;
+const UNREACHABLE: u8 = 4;
+const CHECK_FAILED: u8 = 5;
+
+/// Does what was asked and says how it went.
+pub(crate) async fn run(cli: Cli) -> ExitCode {
+    match dispatch(cli.command).await {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("apptremind: {error:#}"));
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<SettingsError>() {
+        return CONFIGURATION;
+    }
+    match error.downcast_ref::<DatabaseError>() {
+        Some(DatabaseError::Address(_)) => CONFIGURATION,
+        Some(DatabaseError::Unreachable(_)) => UNREACHABLE,
+        Some(DatabaseError::TransactionsAhead { .. }) => CHECK_FAILED,
+        Some(DatabaseError::Migration(_) | DatabaseError::NotMigrated) | None => FAILED,
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Openapi => print(&http::document().to_pretty_json()?)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "apptremind",
+                &mut std::io::stdout(),
+            );
+        }
+        Command::Serve { roles } => {
+            let all = Role::value_variants();
+            let roles = if roles.is_empty() { all } else { &roles };
+            serve::serve(Settings::from_environment()?, roles).await?;
+        }
+        Command::Migrate => {
+            let settings = Settings::from_environment()?;
+            Database::migrate(settings.migrate_database_url.expose()).await?;
+            say("the schema is up to date");
+        }
+        Command::Demo => print(&demo::seed(&Settings::from_environment()?).await?.to_string())?,
+        Command::Projections { json } => projections(json).await?,
+        Command::Doctor { json } => return doctor(json).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn database() -> anyhow::Result<Database> {
+    let settings = Settings::from_environment()?;
+    let database = Database::new(settings.database_url.expose(), 2)?;
+    database.check().await?;
+    Ok(database)
+}
+
+async fn projections(json: bool) -> anyhow::Result<()> {
+    let all = projections::status(&database().await?).await?;
+    if json {
+        return print(&serde_json::to_string(&all)?);
+    }
+    let mut lines = format!("{:<24} {:>18} {:>18} {:>9}", "CONSUMER", "CHECKPOINT", "HEAD", "LAG");
+    for model in all {
+        lines.push_str(&format!(
+            "\n{:<24} {:>18} {:>18} {:>9}",
+            model.consumer,
+            model.checkpoint.to_string(),
+            model.head.to_string(),
+            model.lag
+        ));
+        if let Some(reason) = model.halted {
+            lines.push_str(&format!("\n  stopped: {reason}"));
+        }
+    }
+    print(&lines)
+}
+
+async fn doctor(json: bool) -> anyhow::Result<ExitCode> {
+    let findings = projections::doctor::examine(&database().await?).await?;
+    if json {
+        print(&serde_json::to_string(&findings)?)?;
+    } else {
+        for finding in &findings {
+            let example = finding.example.as_deref().unwrap_or_default();
+            let mark = if finding.broken == 0 { "holds " } else { "BROKEN" };
+            let count = if finding.broken == 0 {
+                String::new()
+            } else {
+                format!(": {} such as {example}", finding.broken)
+            };
+            print(&format!("{mark}  {}{count}", finding.invariant))?;
+        }
+    }
+    let broken = findings.iter().any(|finding| finding.broken > 0);
+    Ok(if broken { ExitCode::from(CHECK_FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+fn say(text: &str) {
+    // There is nobody left to tell when stderr is closed.
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}

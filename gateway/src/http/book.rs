@@ -1,0 +1,268 @@
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use commands::{
+    CommandError,
+    appointment::{BookAppointment, Booked, BookingRefused, Guest, Start},
+    directory::Named,
+    idempotency::IdempotencyKey,
+};
+use domain::{
+    AppointmentId, BusinessId, LocalTimeError, ServiceId, StaffId, Zone, availability::Refusal,
+};
+use jiff::{SignedDuration, Timestamp, civil::DateTime};
+use projections::availability::SlotQuery;
+use serde::{Deserialize, Serialize};
+use streams::{Actor, clock};
+use utoipa::ToSchema;
+
+use super::{
+    Api, Problem,
+    answer::{Price, Written},
+    context,
+    extract::Json,
+    slots::SlotAnswer,
+};
+
+/// A wish to book.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "service_id": "svc_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "staff_id": "any",
+    "start": "2026-03-02T14:00:00Z",
+    "customer": {"name": "Ada Guest", "email": "ada@example.com"},
+    "timezone": "Europe/London",
+}))]
+pub(crate) struct BookRequest {
+    #[schema(value_type = String)]
+    service_id: ServiceId,
+    /// A staff member; absent or `any` for anybody who is free.
+    staff_id: Option<String>,
+    /// An instant (RFC 3339), or local time of the business without offset.
+    start: String,
+    customer: Customer,
+    /// The guest's own zone, for their mails.
+    #[schema(value_type = Option<String>)]
+    timezone: Option<Zone>,
+    notes: Option<String>,
+    /// In place of the header of that name.
+    #[serde(skip_serializing)]
+    idempotency_key: Option<String>,
+}
+
+/// Who comes.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Customer {
+    name: String,
+    email: Option<String>,
+    phone: Option<String>,
+}
+
+/// A booked visit.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BookedAnswer {
+    #[schema(value_type = String)]
+    appointment_id: AppointmentId,
+    status: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    end: Timestamp,
+    #[schema(value_type = String)]
+    staff_id: StaffId,
+    #[schema(value_type = String)]
+    service_id: ServiceId,
+    price: Price,
+    position: String,
+}
+
+impl BookRequest {
+    fn command(&self) -> Result<BookAppointment, Problem> {
+        let staff_id = match self.staff_id.as_deref() {
+            None | Some("any") => None,
+            Some(id) => Some(id.parse().map_err(|error: domain::IdError| {
+                Problem::invalid_field("staff_id", format!("{error}, or any"))
+            })?),
+        };
+        Ok(BookAppointment {
+            appointment_id: AppointmentId::new(clock::new_id()),
+            service_id: self.service_id,
+            staff_id,
+            start: start(&self.start)?,
+            guest: Guest {
+                name: self.customer.name.clone(),
+                email: self.customer.email.clone(),
+                phone: self.customer.phone.clone(),
+            },
+            timezone: self.timezone.clone(),
+            notes: self.notes.clone(),
+        })
+    }
+
+    /// The key from the header or the body; the same request is the same once parsed.
+    fn key(&self, headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+        let header = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or_default());
+        let key = match (header, self.idempotency_key.as_deref()) {
+            (None, None) => return Ok(None),
+            (Some(a), Some(b)) if a != b => {
+                let message = "differs from the Idempotency-Key header";
+                return Err(Problem::invalid_field("idempotency_key", message));
+            }
+            (Some(key), _) | (None, Some(key)) => key,
+        };
+        if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            let message = "must be 1 to 255 visible ASCII characters";
+            return Err(Problem::invalid_field("idempotency_key", message));
+        }
+        let mut request = b"POST /api/v1/public/book ".to_vec();
+        request.extend(serde_json::to_vec(self).unwrap_or_default());
+        Ok(Some(IdempotencyKey::new(key.to_owned(), &request)))
+    }
+}
+
+fn start(text: &str) -> Result<Start, Problem> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(Start::At(at));
+    }
+    let local = text.contains('T').then(|| text.parse::<DateTime>().ok()).flatten();
+    local.map(Start::Local).ok_or_else(|| {
+        let message = "must be an instant (RFC 3339), or local time like 2026-03-02T09:00:00";
+        Problem::invalid_field("start", message)
+    })
+}
+
+impl Api {
+    async fn refused(
+        &self,
+        error: CommandError<BookingRefused>,
+        business_id: BusinessId,
+        book: &BookAppointment,
+    ) -> Problem {
+        let taken = if let CommandError::Refused(BookingRefused::Unavailable {
+            start,
+            refusal: Refusal::Taken { .. },
+        }) = &error
+        {
+            Some(*start)
+        } else {
+            None
+        };
+        let problem = Problem::of(error, refusal);
+        let Some(start) = taken else { return problem };
+        let alternatives = self.nearest(business_id, book, start).await.unwrap_or_default();
+        problem
+            .with("conflict", Conflict { start, staff_id: book.staff_id })
+            .with("alternatives", alternatives)
+    }
+
+    /// The free starts that are nearest to the one that is taken.
+    async fn nearest(
+        &self,
+        business_id: BusinessId,
+        book: &BookAppointment,
+        start: Timestamp,
+    ) -> Result<Vec<SlotAnswer>, Problem> {
+        let (state, position) = self.business_of(business_id, None).await?;
+        let reach = SignedDuration::from_hours(NEAR_HOURS);
+        let asked = SlotQuery {
+            business_id,
+            service_id: book.service_id,
+            staff_id: book.staff_id,
+            from: start.checked_sub(reach).unwrap_or(start),
+            until: start.checked_add(reach).unwrap_or(start),
+            now: clock::now(),
+        };
+        let mut found = self.availability.slots(&state, position, &asked).await?.slots;
+        found.sort_by_key(|offered| {
+            (offered.slot.start().duration_since(start).abs(), offered.slot.start())
+        });
+        found.truncate(ALTERNATIVES);
+        let zone = book.timezone.as_ref().unwrap_or(&state.profile.value.timezone);
+        Ok(found.iter().map(|offered| SlotAnswer::of(offered, zone)).collect())
+    }
+}
+
+const ALTERNATIVES: usize = 3;
+const NEAR_HOURS: i64 = 3 * 24;
+
+/// What is taken.
+#[derive(Serialize)]
+struct Conflict {
+    start: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    staff_id: Option<StaffId>,
+}
+
+fn refusal(refused: BookingRefused) -> Problem {
+    let detail = refused.to_string();
+    let rule = |code| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
+    match refused {
+        BookingRefused::UnknownService | BookingRefused::UnknownStaff => Problem::not_found(),
+        BookingRefused::NotOffered => rule("not_offered"),
+        BookingRefused::Invalid(errors) => Problem::invalid(errors),
+        BookingRefused::LocalTime(error) => match error {
+            LocalTimeError::Nonexistent { .. } => rule("nonexistent_local_time"),
+            LocalTimeError::Ambiguous { first, second, .. } => {
+                rule("ambiguous_local_time").with("instants", [first, second])
+            }
+            LocalTimeError::OutOfRange { .. } => Problem::invalid_field("start", detail),
+        },
+        BookingRefused::Unavailable { refusal, .. } => {
+            let name = refusal.rule();
+            match refusal {
+                Refusal::Taken { .. } => Problem::new(StatusCode::CONFLICT, "slot_taken", detail),
+                Refusal::SlotInPast => rule("slot_in_past"),
+                Refusal::TooSoon { earliest } => rule("too_soon").with("earliest", earliest),
+                Refusal::TooFar { horizon } => rule("too_far").with("before", horizon),
+                Refusal::OutsideHours | Refusal::Away { .. } | Refusal::OffGrid => {
+                    rule("outside_availability").with("rule", name)
+                }
+            }
+        }
+        BookingRefused::AppointmentCapReached => {
+            Problem::new(StatusCode::PAYMENT_REQUIRED, "appointment_cap_reached", detail)
+        }
+    }
+}
+
+fn answer(booked: &Booked, position: String) -> BookedAnswer {
+    BookedAnswer {
+        appointment_id: booked.appointment_id,
+        status: booked.status.as_str(),
+        start: booked.start,
+        end: booked.end,
+        staff_id: booked.staff_id,
+        service_id: booked.service_id,
+        price: booked.price.into(),
+        position,
+    }
+}
+
+/// Book an appointment.
+///
+/// Safe to retry: the same `Idempotency-Key` books once.
+#[utoipa::path(post, path = "/api/v1/public/book", tag = "public", request_body = BookRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "the same key books once")),
+    responses((status = 201, body = BookedAnswer), (status = 402, body = Problem),
+              (status = 404, body = Problem), (status = 409, body = Problem),
+              (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub(crate) async fn book(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Json(request): Json<BookRequest>,
+) -> Result<Written<BookedAnswer>, Problem> {
+    let key = request.key(&headers)?;
+    let book = request.command()?;
+    let business_id = api.named(Named::Service(book.service_id)).await?;
+    let context = context::command(business_id, Actor::Guest);
+    let done = match api.commands.book(&book, key.as_ref(), &context).await {
+        Ok(done) => done,
+        Err(error) => return Err(api.refused(error, business_id, &book).await),
+    };
+    let body = answer(&done.value, done.position.to_string());
+    let location = format!("/api/v1/appointments/{}", body.appointment_id);
+    let written = Written::new(StatusCode::CREATED, done.position, body).at(location);
+    Ok(Written { replayed: done.replayed, ..written })
+}

@@ -1,0 +1,222 @@
+use axum::{extract::State, http::StatusCode};
+use commands::{CommandError, business::ChangeBusiness};
+use domain::{
+    BusinessId, Currency, Zone,
+    business::{
+        BookingPolicy, BufferRule, BusinessCommand, BusinessError, BusinessState, PolicyChange,
+        Profile, ProfileChange, SlotGrid, Versioned,
+    },
+};
+use serde::{Deserialize, Serialize};
+use streams::Cursor;
+use utoipa::ToSchema;
+
+use super::{
+    Api, Problem,
+    answer::{Freshness, Tagged, Written},
+    context,
+    extract::{self, IfMatch, Member, Owner, present},
+};
+
+/// Profile and policies of a business.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ProfileAnswer {
+    name: String,
+    handle: String,
+    #[schema(value_type = String)]
+    timezone: Zone,
+    address: Option<String>,
+    contact: Option<String>,
+    locale: String,
+    #[schema(value_type = String)]
+    currency: Currency,
+    /// How long before an appointment its reminders are due, in elapsed minutes.
+    reminder_offsets_minutes: Vec<u32>,
+    booking_policy: PolicyAnswer,
+}
+
+/// What guests may book, and when.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PolicyAnswer {
+    /// `packed` or `aligned`.
+    #[schema(value_type = String)]
+    slot_grid: SlotGrid,
+    /// Null means the service's duration (packed) or 15 (aligned).
+    slot_step_minutes: Option<u32>,
+    min_notice_minutes: u32,
+    window_days: u32,
+    /// `add` or `max`.
+    #[schema(value_type = String)]
+    buffers: BufferRule,
+    cancel_notice_minutes: u32,
+}
+
+impl From<&BookingPolicy> for PolicyAnswer {
+    fn from(policy: &BookingPolicy) -> Self {
+        Self {
+            slot_grid: policy.slot_grid,
+            slot_step_minutes: policy.slot_step_minutes,
+            min_notice_minutes: policy.min_notice_minutes,
+            window_days: policy.window_days,
+            buffers: policy.buffers,
+            cancel_notice_minutes: policy.cancel_notice_minutes,
+        }
+    }
+}
+
+impl From<&Profile> for ProfileAnswer {
+    fn from(profile: &Profile) -> Self {
+        Self {
+            name: profile.name.clone(),
+            handle: profile.handle.clone(),
+            timezone: profile.timezone.clone(),
+            address: profile.address.clone(),
+            contact: profile.contact.clone(),
+            locale: profile.locale.clone(),
+            currency: profile.currency,
+            reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
+            booking_policy: (&profile.booking_policy).into(),
+        }
+    }
+}
+
+/// What is to change; absent fields stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"timezone": "Europe/London", "reminder_offsets_minutes": [1440, 60]}))]
+pub(crate) struct ProfilePatch {
+    name: Option<String>,
+    handle: Option<String>,
+    #[schema(value_type = Option<String>)]
+    timezone: Option<Zone>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    address: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    contact: Option<Option<String>>,
+    locale: Option<String>,
+    #[schema(value_type = Option<String>)]
+    currency: Option<Currency>,
+    reminder_offsets_minutes: Option<Vec<u32>>,
+    booking_policy: Option<PolicyPatch>,
+}
+
+/// What is to change of the policy; absent fields stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyPatch {
+    #[schema(value_type = Option<String>)]
+    slot_grid: Option<SlotGrid>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    slot_step_minutes: Option<Option<u32>>,
+    min_notice_minutes: Option<u32>,
+    window_days: Option<u32>,
+    #[schema(value_type = Option<String>)]
+    buffers: Option<BufferRule>,
+    cancel_notice_minutes: Option<u32>,
+}
+
+impl From<PolicyPatch> for PolicyChange {
+    fn from(patch: PolicyPatch) -> Self {
+        Self {
+            slot_grid: patch.slot_grid,
+            slot_step_minutes: patch.slot_step_minutes,
+            min_notice_minutes: patch.min_notice_minutes,
+            window_days: patch.window_days,
+            buffers: patch.buffers,
+            cancel_notice_minutes: patch.cancel_notice_minutes,
+        }
+    }
+}
+
+pub(super) fn refused(error: CommandError<BusinessError>) -> Problem {
+    Problem::of(error, |refused| {
+        let detail = refused.to_string();
+        match refused {
+            BusinessError::AlreadyRegistered => {
+                Problem::new(StatusCode::CONFLICT, "already_registered", detail)
+            }
+            BusinessError::HandleTaken => {
+                Problem::new(StatusCode::CONFLICT, "handle_taken", detail)
+            }
+            BusinessError::NotFound => Problem::not_found(),
+            BusinessError::Invalid(errors) => Problem::invalid(errors),
+            BusinessError::Stale { .. } => {
+                Problem::new(StatusCode::PRECONDITION_FAILED, "stale", detail)
+            }
+            BusinessError::Full { .. } => {
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", detail)
+            }
+        }
+    })
+}
+
+impl Api {
+    /// The business of a member, as the read model has it.
+    pub(super) async fn business_of(
+        &self,
+        business_id: BusinessId,
+        min_position: Option<Cursor>,
+    ) -> Result<(BusinessState, Cursor), Problem> {
+        self.wait(super::AVAILABILITY, min_position).await?;
+        self.availability.business(business_id).await?.ok_or_else(Problem::not_found)
+    }
+
+    /// Does an edit and waits until guests can see it.
+    pub(super) async fn change(
+        &self,
+        owner: Owner,
+        change: ChangeBusiness,
+    ) -> Result<(BusinessState, Cursor), Problem> {
+        let context = context::command(owner.0.business_id, owner.0.actor());
+        let done = self.commands.change_business(&change, &context).await.map_err(refused)?;
+        self.edited(done.position).await;
+        Ok((done.value, done.position))
+    }
+}
+
+/// The profile of the business.
+#[utoipa::path(get, path = "/api/v1/business/profile", tag = "business", security(("bearer" = [])),
+    params(Freshness), responses((status = 200, body = ProfileAnswer), (status = 401, body = Problem)))]
+pub(crate) async fn get_profile(
+    member: Member,
+    State(api): State<Api>,
+    extract::Query(fresh): extract::Query<Freshness>,
+) -> Result<Tagged<ProfileAnswer>, Problem> {
+    let (state, _) = api.business_of(member.business_id, fresh.min_position).await?;
+    let Versioned { version, value } = &state.profile;
+    Ok(Tagged(*version, value.into()))
+}
+
+/// Change the profile or a policy.
+#[utoipa::path(patch, path = "/api/v1/business/profile", tag = "business", security(("bearer" = [])),
+    params(("If-Match" = String, Header, description = "the ETag of the profile, or *")),
+    request_body = ProfilePatch,
+    responses((status = 200, body = ProfileAnswer), (status = 401, body = Problem),
+              (status = 403, body = Problem), (status = 409, body = Problem),
+              (status = 412, body = Problem), (status = 422, body = Problem),
+              (status = 428, body = Problem)))]
+pub(crate) async fn patch_profile(
+    owner: Owner,
+    State(api): State<Api>,
+    IfMatch(expected): IfMatch,
+    extract::Json(patch): extract::Json<ProfilePatch>,
+) -> Result<Written<ProfileAnswer>, Problem> {
+    let change = ProfileChange {
+        name: patch.name,
+        handle: patch.handle.map(|handle| handle.to_ascii_lowercase()),
+        timezone: patch.timezone,
+        address: patch.address,
+        contact: patch.contact,
+        locale: patch.locale,
+        currency: patch.currency,
+        reminder_offsets_minutes: patch.reminder_offsets_minutes,
+        booking_policy: patch.booking_policy.map(PolicyChange::from),
+    };
+    let command = BusinessCommand::ChangeProfile { change, expected };
+    let (state, position) = api.change(owner, command.into()).await?;
+    let Versioned { version, value } = &state.profile;
+    Ok(Written::new(StatusCode::OK, position, value.into()).etag(*version))
+}

@@ -1,0 +1,187 @@
+//! The HTTP API.
+
+mod answer;
+mod appointments;
+mod book;
+mod business;
+mod context;
+mod extract;
+mod health;
+mod identity;
+mod problem;
+mod public;
+mod services;
+mod slots;
+mod staff;
+mod time_off;
+mod working_hours;
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware,
+    response::{IntoResponse, Response},
+};
+use commands::{Commands, identity::Identity};
+use projections::{agenda::Agenda, availability::Availability, notifications::Notifications};
+use streams::{Cursor, Database, broker::Broker};
+use tower_http::{
+    catch_panic::CatchPanicLayer, compression::CompressionLayer, limit::RequestBodyLimitLayer,
+    timeout::TimeoutLayer,
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+pub(crate) use problem::Problem;
+
+/// Bodies are small: the largest is a year of working hours.
+const MAX_BODY: usize = 128 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Everything that handlers use. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) commands: Commands,
+    pub(crate) identity: Identity,
+    pub(crate) availability: Availability,
+    pub(crate) agenda: Agenda,
+    pub(crate) notifications: Notifications,
+    pub(crate) database: Database,
+    pub(crate) broker: Broker,
+}
+
+impl Api {
+    /// Waits for the availability model after an owner's edit, so that the next answer shows it. The
+    /// edit stands even when the model is late.
+    async fn edited(&self, position: Cursor) {
+        let waited = projections::wait_for(&self.database, AVAILABILITY, position).await;
+        if let Err(error) = waited {
+            tracing::warn!(%error, "answered before the availability model had caught up");
+        }
+    }
+
+    /// Waits for a read model when the caller asked for it.
+    async fn wait(&self, consumer: &str, position: Option<Cursor>) -> Result<(), Problem> {
+        match position {
+            Some(position) => Ok(projections::wait_for(&self.database, consumer, position).await?),
+            None => Ok(()),
+        }
+    }
+}
+
+const AVAILABILITY: &str = projections::CONSUMERS[0];
+const AGENDA: &str = projections::CONSUMERS[1];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ApptRemind",
+        description = "Appointments: owners publish services, guests book, reminders go out.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    modifiers(&Bearer),
+    tags(
+        (name = "identity", description = "Who signs in"),
+        (name = "business", description = "What the owner publishes"),
+        (name = "public", description = "What guests use, without signing in"),
+        (name = "appointments", description = "What is booked"),
+        (name = "operations", description = "Whether it runs"),
+    )
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(identity::register))
+        .routes(routes!(identity::login))
+        .routes(routes!(identity::refresh))
+        .routes(routes!(identity::logout))
+        .routes(routes!(identity::me))
+        .routes(routes!(identity::jwks))
+        .routes(routes!(business::get_profile, business::patch_profile))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(services::get, services::patch, services::archive))
+        .routes(routes!(staff::list, staff::create))
+        .routes(routes!(staff::get, staff::patch, staff::remove))
+        .routes(routes!(working_hours::get, working_hours::put))
+        .routes(routes!(time_off::list, time_off::create))
+        .routes(routes!(time_off::remove))
+        .routes(routes!(public::business))
+        .routes(routes!(slots::slots))
+        .routes(routes!(book::book))
+        .routes(routes!(appointments::list))
+        .routes(routes!(appointments::get, appointments::delete))
+        .routes(routes!(appointments::history))
+        .routes(routes!(appointments::cancel))
+        .routes(routes!(appointments::complete))
+        .routes(routes!(appointments::no_show))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+}
+
+/// The API document (`OpenAPI` 3.1).
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// The whole API, with its document and the page that shows it.
+pub(crate) fn router(api: Api) -> Router {
+    let (router, document) = routes().split_for_parts();
+    router
+        .with_state(api)
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async {
+            let detail = "this path does not know that method";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(middleware::map_response(plain_to_problem))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(context::layer))
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    let detail = "something went wrong on our side; it has been noted";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+}
+
+/// The layers below answer in plain text: say it as a problem.
+async fn plain_to_problem(response: Response) -> Response {
+    let status = response.status();
+    let plain = response
+        .headers()
+        .get("content-type")
+        .is_none_or(|v| v.as_bytes().starts_with(b"text/plain"));
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE if plain => {
+            let detail = format!("the body may have at most {MAX_BODY} bytes");
+            Problem::new(status, "body_too_large", detail).into_response()
+        }
+        StatusCode::GATEWAY_TIMEOUT if plain => {
+            Problem::new(status, "timeout", "the request took too long").into_response()
+        }
+        _ => response,
+    }
+}

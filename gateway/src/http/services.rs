@@ -1,0 +1,195 @@
+use axum::{Json, extract::State, http::StatusCode};
+use domain::{
+    ServiceId, StaffId,
+    business::{BusinessCommand, BusinessState, Service, ServiceChange},
+};
+use serde::{Deserialize, Serialize};
+use streams::clock;
+use utoipa::ToSchema;
+
+use super::{
+    Api, Problem,
+    answer::{Freshness, Items, Price, Tagged, Written},
+    extract::{self, Id, IfMatch, Member, Owner, present},
+};
+
+/// A service.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ServiceAnswer {
+    #[schema(value_type = String)]
+    pub(super) id: ServiceId,
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    pub(super) duration_minutes: u32,
+    pub(super) price: Price,
+    pub(super) buffer_before_minutes: u32,
+    pub(super) buffer_after_minutes: u32,
+    /// Who offers it; null means everybody.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) staff_ids: Option<Vec<StaffId>>,
+}
+
+impl ServiceAnswer {
+    pub(super) fn of(id: ServiceId, service: &Service) -> Self {
+        Self {
+            id,
+            name: service.name.clone(),
+            description: service.description.clone(),
+            duration_minutes: service.duration_minutes,
+            price: service.price.into(),
+            buffer_before_minutes: service.buffer_before_minutes,
+            buffer_after_minutes: service.buffer_after_minutes,
+            staff_ids: service.staff_ids.clone(),
+        }
+    }
+}
+
+/// A new service.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "Haircut", "duration_minutes": 45, "price": {"amount": 4500, "currency": "USD"},
+    "buffer_after_minutes": 10,
+}))]
+pub(crate) struct ServiceRequest {
+    name: String,
+    description: Option<String>,
+    /// 5 to 1440.
+    duration_minutes: u32,
+    price: Price,
+    #[serde(default)]
+    buffer_before_minutes: u32,
+    #[serde(default)]
+    buffer_after_minutes: u32,
+    #[schema(value_type = Option<Vec<String>>)]
+    staff_ids: Option<Vec<StaffId>>,
+}
+
+/// What is to change; absent fields stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"duration_minutes": 60}))]
+pub(crate) struct ServicePatch {
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    duration_minutes: Option<u32>,
+    price: Option<Price>,
+    buffer_before_minutes: Option<u32>,
+    buffer_after_minutes: Option<u32>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    staff_ids: Option<Option<Vec<StaffId>>>,
+}
+
+fn one(state: &BusinessState, id: ServiceId) -> Result<(u64, ServiceAnswer), Problem> {
+    let service = state.services.get(&id).ok_or_else(Problem::not_found)?;
+    Ok((service.version, ServiceAnswer::of(id, &service.value)))
+}
+
+pub(super) fn all(state: &BusinessState) -> Vec<ServiceAnswer> {
+    state.services.iter().map(|(id, service)| ServiceAnswer::of(*id, &service.value)).collect()
+}
+
+/// The services on offer.
+#[utoipa::path(get, path = "/api/v1/business/services", tag = "business", security(("bearer" = [])),
+    params(Freshness),
+    responses((status = 200, body = Items<ServiceAnswer>), (status = 401, body = Problem)))]
+pub(crate) async fn list(
+    member: Member,
+    State(api): State<Api>,
+    extract::Query(fresh): extract::Query<Freshness>,
+) -> Result<Json<Items<ServiceAnswer>>, Problem> {
+    let (state, _) = api.business_of(member.business_id, fresh.min_position).await?;
+    Ok(Json(Items::all(all(&state))))
+}
+
+/// Offer a service.
+#[utoipa::path(post, path = "/api/v1/business/services", tag = "business",
+    security(("bearer" = [])), request_body = ServiceRequest,
+    responses((status = 201, body = ServiceAnswer), (status = 401, body = Problem),
+              (status = 403, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn create(
+    owner: Owner,
+    State(api): State<Api>,
+    extract::Json(request): extract::Json<ServiceRequest>,
+) -> Result<Written<ServiceAnswer>, Problem> {
+    let service_id = ServiceId::new(clock::new_id());
+    let service = Service {
+        name: request.name,
+        description: request.description,
+        duration_minutes: request.duration_minutes,
+        price: request.price.into(),
+        buffer_before_minutes: request.buffer_before_minutes,
+        buffer_after_minutes: request.buffer_after_minutes,
+        staff_ids: request.staff_ids,
+    };
+    let command = BusinessCommand::AddService { service_id, service };
+    let (state, position) = api.change(owner, command.into()).await?;
+    let (version, answer) = one(&state, service_id)?;
+    let location = format!("/api/v1/business/services/{service_id}");
+    Ok(Written::new(StatusCode::CREATED, position, answer).etag(version).at(location))
+}
+
+/// One service.
+#[utoipa::path(get, path = "/api/v1/business/services/{id}", tag = "business",
+    security(("bearer" = [])), params(("id" = String, Path), Freshness),
+    responses((status = 200, body = ServiceAnswer), (status = 401, body = Problem),
+              (status = 404, body = Problem)))]
+pub(crate) async fn get(
+    member: Member,
+    State(api): State<Api>,
+    Id(id): Id<ServiceId>,
+    extract::Query(fresh): extract::Query<Freshness>,
+) -> Result<Tagged<ServiceAnswer>, Problem> {
+    let (state, _) = api.business_of(member.business_id, fresh.min_position).await?;
+    let (version, answer) = one(&state, id)?;
+    Ok(Tagged(version, answer))
+}
+
+/// Change a service. What is booked keeps what it was booked with.
+#[utoipa::path(patch, path = "/api/v1/business/services/{id}", tag = "business",
+    security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = String, Header, description = "its ETag, or *")),
+    request_body = ServicePatch,
+    responses((status = 200, body = ServiceAnswer), (status = 401, body = Problem),
+              (status = 403, body = Problem), (status = 404, body = Problem),
+              (status = 412, body = Problem), (status = 422, body = Problem),
+              (status = 428, body = Problem)))]
+pub(crate) async fn patch(
+    owner: Owner,
+    State(api): State<Api>,
+    Id(service_id): Id<ServiceId>,
+    IfMatch(expected): IfMatch,
+    extract::Json(patch): extract::Json<ServicePatch>,
+) -> Result<Written<ServiceAnswer>, Problem> {
+    let change = ServiceChange {
+        name: patch.name,
+        description: patch.description,
+        duration_minutes: patch.duration_minutes,
+        price: patch.price.map(Into::into),
+        buffer_before_minutes: patch.buffer_before_minutes,
+        buffer_after_minutes: patch.buffer_after_minutes,
+        staff_ids: patch.staff_ids,
+    };
+    let command = BusinessCommand::ChangeService { service_id, change, expected };
+    let (state, position) = api.change(owner, command.into()).await?;
+    let (version, answer) = one(&state, service_id)?;
+    Ok(Written::new(StatusCode::OK, position, answer).etag(version))
+}
+
+/// Stop offering a service. What is booked stays booked.
+#[utoipa::path(delete, path = "/api/v1/business/services/{id}", tag = "business",
+    security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+              (status = 404, body = Problem)))]
+pub(crate) async fn archive(
+    owner: Owner,
+    State(api): State<Api>,
+    Id(service_id): Id<ServiceId>,
+) -> Result<Written<()>, Problem> {
+    let command = BusinessCommand::ArchiveService { service_id };
+    let (_, position) = api.change(owner, command.into()).await?;
+    Ok(Written::empty(position))
+}

@@ -1,0 +1,158 @@
+use axum::{Json, extract::State, http::StatusCode};
+use commands::{AddTimeOff, CommandError, TimeOffRefused};
+use domain::{AppointmentId, StaffId, TimeOffId, TimeSlot, staff_calendar::StaffCalendarError};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use streams::{Cursor, clock};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api, Problem,
+    answer::{Items, Written},
+    context,
+    extract::{self, Id, Ids, Member, Owner},
+};
+
+const LIMIT: i64 = 500;
+
+/// An absence.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TimeOffAnswer {
+    #[schema(value_type = String)]
+    id: TimeOffId,
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    end: Timestamp,
+    reason: Option<String>,
+}
+
+/// An absence that was entered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TimeOffCreated {
+    #[serde(flatten)]
+    time_off: TimeOffAnswer,
+    /// Appointments booked in that time. They stay booked.
+    #[schema(value_type = Vec<String>)]
+    affected: Vec<AppointmentId>,
+    position: String,
+}
+
+/// An absence to enter.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"start": "2026-12-21T00:00:00Z", "end": "2026-12-28T00:00:00Z", "reason": "holiday"}))]
+pub(crate) struct TimeOffRequest {
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    end: Timestamp,
+    reason: Option<String>,
+}
+
+/// Which absences.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TimeOffQuery {
+    /// Only those that end after; now when absent.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Wait for this position of an earlier write, two seconds at most.
+    #[param(value_type = Option<String>)]
+    min_position: Option<Cursor>,
+}
+
+fn refused(error: CommandError<TimeOffRefused>) -> Problem {
+    Problem::of(error, |refused| {
+        let detail = refused.to_string();
+        match refused {
+            TimeOffRefused::NotFound => Problem::not_found(),
+            TimeOffRefused::Invalid(errors) => Problem::invalid(errors),
+            TimeOffRefused::Calendar(StaffCalendarError::TimeOffOverlaps { with }) => {
+                Problem::new(StatusCode::CONFLICT, "time_off_overlaps", detail)
+                    .with("time_off_id", with)
+            }
+            TimeOffRefused::Calendar(
+                StaffCalendarError::Taken { .. } | StaffCalendarError::Away { .. },
+            ) => Problem::new(StatusCode::CONFLICT, "conflict", detail),
+        }
+    })
+}
+
+/// When a staff member is away.
+#[utoipa::path(get, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
+    security(("bearer" = [])), params(("id" = String, Path), TimeOffQuery),
+    responses((status = 200, body = Items<TimeOffAnswer>), (status = 401, body = Problem),
+              (status = 404, body = Problem)))]
+pub(crate) async fn list(
+    member: Member,
+    State(api): State<Api>,
+    Id(id): Id<StaffId>,
+    extract::Query(query): extract::Query<TimeOffQuery>,
+) -> Result<Json<Items<TimeOffAnswer>>, Problem> {
+    let (state, _) = api.business_of(member.business_id, query.min_position).await?;
+    if !state.staff.contains_key(&id) {
+        return Err(Problem::not_found());
+    }
+    let from = query.from.unwrap_or_else(clock::now);
+    let rows = api.availability.time_off(member.business_id, id, from, LIMIT).await?;
+    let answer = |row: projections::availability::TimeOffRow| TimeOffAnswer {
+        id: row.time_off_id,
+        start: row.slot.start(),
+        end: row.slot.end(),
+        reason: row.reason,
+    };
+    Ok(Json(Items::all(rows.into_iter().map(answer).collect())))
+}
+
+/// Enter an absence. Appointments booked in that time stay booked and are named.
+#[utoipa::path(post, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
+    security(("bearer" = [])), params(("id" = String, Path)), request_body = TimeOffRequest,
+    responses((status = 201, body = TimeOffCreated), (status = 401, body = Problem),
+              (status = 403, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn create(
+    owner: Owner,
+    State(api): State<Api>,
+    Id(staff_id): Id<StaffId>,
+    extract::Json(request): extract::Json<TimeOffRequest>,
+) -> Result<Written<TimeOffCreated>, Problem> {
+    let slot = TimeSlot::try_new(request.start, request.end)
+        .map_err(|_empty| Problem::invalid_field("end", "must come after start"))?;
+    let time_off_id = TimeOffId::new(clock::new_id());
+    let add = AddTimeOff { staff_id, time_off_id, slot, reason: request.reason };
+    let context = context::command(owner.0.business_id, owner.0.actor());
+    let done = api.commands.add_time_off(&add, &context).await.map_err(refused)?;
+    api.edited(done.position).await;
+    let location = format!("/api/v1/business/staff/{staff_id}/time-off/{time_off_id}");
+    let body = TimeOffCreated {
+        time_off: TimeOffAnswer {
+            id: time_off_id,
+            start: slot.start(),
+            end: slot.end(),
+            reason: add.reason,
+        },
+        affected: done.value.affected,
+        position: done.position.to_string(),
+    };
+    Ok(Written::new(StatusCode::CREATED, done.position, body).at(location))
+}
+
+/// Take an absence back.
+#[utoipa::path(delete, path = "/api/v1/business/staff/{id}/time-off/{time_off_id}",
+    tag = "business", security(("bearer" = [])),
+    params(("id" = String, Path), ("time_off_id" = String, Path)),
+    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+              (status = 404, body = Problem)))]
+pub(crate) async fn remove(
+    owner: Owner,
+    State(api): State<Api>,
+    Ids(staff_id, time_off_id): Ids<StaffId, TimeOffId>,
+) -> Result<Written<()>, Problem> {
+    let context = context::command(owner.0.business_id, owner.0.actor());
+    let done =
+        api.commands.remove_time_off(staff_id, time_off_id, &context).await.map_err(refused)?;
+    api.edited(done.position).await;
+    Ok(Written::empty(done.position))
+}

@@ -1,0 +1,131 @@
+//! The long-running process: the roles that it was asked for, until it is told to stop.
+
+use std::{future::IntoFuture, net::SocketAddr, time::Duration};
+
+use anyhow::Context;
+use axum::{Router, routing::get};
+use clap::ValueEnum;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use projections::{agenda::Agenda, availability::Availability, notifications::Notifications};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    http::{self, Api},
+    settings::Settings,
+    system::System,
+};
+
+/// What a process does. One process does everything unless told otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Answers HTTP.
+    Gateway,
+    /// Hands events to `JetStream`.
+    Relay,
+    /// Keeps the read models.
+    Projector,
+    /// Plans reminders and hands out what falls due.
+    Scheduler,
+    /// Sends mails.
+    Notifier,
+}
+
+/// How long open requests may take once the process is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs the roles until SIGINT or SIGTERM.
+pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<()> {
+    let metrics = metrics()?;
+    let system = System::assemble(&settings).await?;
+    system.database.check().await?;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let has = |role| roles.contains(&role);
+
+    let admin = SocketAddr::from(([127, 0, 0, 1], settings.admin_port));
+    let listener = TcpListener::bind(admin).await.with_context(|| {
+        format!("cannot listen on {admin}: choose another APPTREMIND_ADMIN_PORT")
+    })?;
+    let page = Router::new().route("/metrics", get(move || async move { metrics.render() }));
+    tasks.spawn(listen(listener, page, stop.clone()));
+    if has(Role::Gateway) {
+        let address = format!("{}:{}", settings.http_host, settings.http_port);
+        let listener = TcpListener::bind(&address).await.with_context(|| {
+            format!("cannot listen on {address}: choose another APPTREMIND_HTTP_PORT")
+        })?;
+        let bound = listener.local_addr()?;
+        let router = http::router(api(&system, &settings)?);
+        tasks.spawn(listen(listener, router, stop.clone()));
+        tracing::info!(address = %bound, "serving");
+    }
+    if has(Role::Relay) {
+        let System { database, broker, nudge, .. } = system.clone();
+        tasks.spawn(streams::relay::run(database, broker, nudge, stop.clone()));
+    }
+    if has(Role::Projector) {
+        let System { database, broker, .. } = system.clone();
+        tasks.spawn(projections::run(database, broker, stop.clone()));
+    }
+    if has(Role::Scheduler) || has(Role::Notifier) {
+        let notifier = system.notifier(settings)?;
+        let System { log, broker, .. } = system.clone();
+        if has(Role::Scheduler) {
+            let (broker, notifier) = (broker.clone(), notifier.clone());
+            tasks.spawn(reactors::schedule(log, broker, notifier, stop.clone()));
+        }
+        if has(Role::Notifier) {
+            tasks.spawn(reactors::notify(broker, notifier, stop.clone()));
+        }
+    }
+    until_told(&mut tasks).await?;
+    tracing::info!("stopping");
+    stop.cancel();
+    let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+    Ok(())
+}
+
+/// Waits for a signal; a role that ends by itself is a fault.
+async fn until_told(tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = tasks.join_next() => match ended {
+            Some(Err(error)) => Err(error).context("a role failed"),
+            Some(Ok(())) | None => Err(anyhow::anyhow!("a role ended by itself")),
+        },
+    }
+}
+
+async fn listen(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let service = router.into_make_service();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = serving.into_future().await {
+        tracing::error!(%error, "a listener failed");
+    }
+}
+
+fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
+    Ok(Api {
+        commands: system.commands.clone(),
+        identity: system.identity(settings)?,
+        availability: Availability::new(system.database.clone()),
+        agenda: Agenda::new(system.log.clone()),
+        notifications: Notifications::new(system.database.clone()),
+        database: system.database.clone(),
+        broker: system.broker.clone(),
+    })
+}
+
+fn metrics() -> anyhow::Result<PrometheusHandle> {
+    let seconds = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .install_recorder()?)
+}
