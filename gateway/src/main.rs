@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let filter = std::env::var("APPTREMIND_LOG")
-        .unwrap_or_else(|_| "warn,apptremind=info,streams=info,reactors=info".to_owned());
+    let filter =
+        std::env::var("APPTREMIND_LOG").unwrap_or_else(|_| "warn,apptremind=info".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)

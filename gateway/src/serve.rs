@@ -1,6 +1,6 @@
 //! The long-running process: the roles that it was asked for, until it is told to stop.
 
-use std::{future::IntoFuture, net::SocketAddr, time::Duration};
+use std::{future::IntoFuture, time::Duration};
 
 use anyhow::Context;
 use axum::{Router, routing::get};
@@ -43,8 +43,8 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
     let mut tasks = JoinSet::new();
     let has = |role| roles.contains(&role);
 
-    let admin = SocketAddr::from(([127, 0, 0, 1], settings.admin_port));
-    let listener = TcpListener::bind(admin).await.with_context(|| {
+    let admin = format!("{}:{}", settings.admin_host, settings.admin_port);
+    let listener = TcpListener::bind(&admin).await.with_context(|| {
         format!("cannot listen on {admin}: choose another APPTREMIND_ADMIN_PORT")
     })?;
     let page = Router::new().route("/metrics", get(move || async move { metrics.render() }));

@@ -17,7 +17,8 @@ pub(crate) struct Settings {
     pub(crate) smtp: Smtp,
     pub(crate) http_host: String,
     pub(crate) http_port: u16,
-    /// `/metrics`, on loopback unless the host says otherwise.
+    /// Where `/metrics` listens: loopback unless told otherwise.
+    pub(crate) admin_host: String,
     pub(crate) admin_port: u16,
     /// Made on first start when missing.
     pub(crate) signing_key_file: PathBuf,
@@ -135,6 +136,7 @@ impl Settings {
         let database_connections = reader.number("DATABASE_CONNECTIONS", 20, 2, 1_000);
         let http_host = reader.text("HTTP_HOST", Some("127.0.0.1"));
         let http_port = reader.number("HTTP_PORT", 8_080, 0, u16::MAX);
+        let admin_host = reader.text("ADMIN_HOST", Some("127.0.0.1"));
         let admin_port = reader.number("ADMIN_PORT", 9_090, 0, u16::MAX);
         let signing_key_file = reader.text("SIGNING_KEY_FILE", Some(".local/signing-key.pem"));
         let free_monthly_cap = reader.number("FREE_MONTHLY_CAP", 100, 1, 1_000_000_000);
@@ -147,6 +149,7 @@ impl Settings {
                 smtp,
                 http_host,
                 http_port,
+                admin_host,
                 admin_port,
                 signing_key_file: signing_key_file.into(),
                 free_monthly_cap,

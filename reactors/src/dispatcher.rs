@@ -168,10 +168,10 @@ impl Dispatcher {
         let published = crate::notifier::publish(&self.broker, &offered).await;
         for work in offered.into_iter().skip(published) {
             let Ok(permit) = Arc::clone(&self.direct).acquire_owned().await else { return };
-            let notifier = Arc::clone(&self.notifier);
+            let send = self.notifier.start(work.notification_id);
             tokio::spawn(async move {
                 let _permit = permit;
-                notifier.deliver(work.notification_id).await;
+                drop(send.await);
             });
         }
     }

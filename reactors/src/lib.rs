@@ -44,12 +44,13 @@ impl Default for Timing {
 pub async fn schedule(log: Log, broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
     let database = log.database().clone();
     let reactor = consumer::Reacting(scheduler::Scheduler);
-    let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), notifier);
+    let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), Arc::clone(&notifier));
     tokio::join!(
         consumer::run(reactor, database.clone(), broker, stop.clone()),
         dispatcher.run(stop.clone()),
         housekeeping::run(database, stop),
     );
+    notifier.drain().await;
 }
 
 /// Sends messages until stopped.

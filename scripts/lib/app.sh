@@ -51,7 +51,6 @@ app_build() {
 
 app_settings() {
   export APPTREMIND_HTTP_HOST=${APPTREMIND_HTTP_HOST:-127.0.0.1}
-  export APPTREMIND_PUBLIC_URL=${APPTREMIND_PUBLIC_URL:-http://127.0.0.1:$APPTREMIND_HTTP_PORT}
   export APPTREMIND_SIGNING_KEY_FILE=${APPTREMIND_SIGNING_KEY_FILE:-$LOCAL/dev/signing-key.pem}
   export APPTREMIND_MAIL_FROM=${APPTREMIND_MAIL_FROM:-ApptRemind <reminders@apptremind.example>}
   # High, so that trying things out does not end at the free plan's limit.

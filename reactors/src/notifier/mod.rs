@@ -4,7 +4,12 @@ mod deliver;
 mod queue;
 mod record;
 
+use std::sync::Arc;
+
+use domain::NotificationId;
 use streams::log::Log;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use queue::{publish, run};
 
@@ -17,6 +22,7 @@ pub struct Notifier {
     smtp: Smtp,
     mails: Mails,
     timing: Timing,
+    sends: TaskTracker,
 }
 
 impl Notifier {
@@ -26,10 +32,23 @@ impl Notifier {
     /// When a template of ours does not parse.
     pub fn try_new(log: Log, smtp: Smtp, timing: Timing) -> Result<Self, crate::TemplateError> {
         let mails = Mails::try_new()?;
-        Ok(Self { log, smtp, mails, timing })
+        Ok(Self { log, smtp, mails, timing, sends: TaskTracker::new() })
     }
 
     pub(crate) const fn timing(&self) -> &Timing {
         &self.timing
+    }
+
+    /// Sends in a task of its own, which goes on when the one who asked is stopped: a send that is
+    /// broken off after the hand-over would be uncertain for ever.
+    pub(crate) fn start(self: &Arc<Self>, id: NotificationId) -> JoinHandle<()> {
+        let notifier = Arc::clone(self);
+        self.sends.spawn(async move { notifier.deliver(id).await })
+    }
+
+    /// Waits for the sends that are under way.
+    pub(crate) async fn drain(&self) {
+        self.sends.close();
+        self.sends.wait().await;
     }
 }

@@ -53,20 +53,21 @@ pub(crate) async fn publish(broker: &Broker, offers: &[Work]) -> usize {
 pub(crate) async fn run(broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let worked = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             worked = work(&broker, &notifier) => worked,
         };
         if let Err(error) = worked {
             tracing::debug!(%error, "the work queue is away");
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = tokio::time::sleep(BACK_OFF) => {}
         }
     }
+    notifier.drain().await;
 }
 
-async fn work(broker: &Broker, notifier: &Notifier) -> Result<(), BoxError> {
+async fn work(broker: &Broker, notifier: &Arc<Notifier>) -> Result<(), BoxError> {
     if !broker.is_connected() {
         return Ok(());
     }
@@ -103,11 +104,15 @@ async fn work(broker: &Broker, notifier: &Notifier) -> Result<(), BoxError> {
 }
 
 /// Acknowledged whatever came of it: the row, not the message, says what is still to be done.
-async fn handle(notifier: &Notifier, message: Message) {
+async fn handle(notifier: &Arc<Notifier>, message: Message) {
     let id =
         std::str::from_utf8(&message.payload).ok().and_then(|t| t.parse::<NotificationId>().ok());
     match id {
-        Some(id) => notifier.deliver(id).await,
+        Some(id) => {
+            if let Err(error) = notifier.start(id).await {
+                tracing::error!(notification = %id, %error, "a send failed");
+            }
+        }
         None => tracing::error!(subject = %message.subject, "odd message in the work queue"),
     }
     if let Err(error) = message.ack().await {

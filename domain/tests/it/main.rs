@@ -1,0 +1,4 @@
+//! Contracts that outlive a build.
+#![cfg(test)]
+
+mod golden;
