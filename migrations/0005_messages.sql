@@ -22,6 +22,9 @@ CREATE TABLE notification (
   -- Set right before the message is handed over: from here on nobody else may send it.
   handed_over_at  timestamptz,
   last_answer     text, -- the provider's own words; personal, so not in events
+  -- The request that all this follows from.
+  correlation_id  uuid        NOT NULL,
+  traceparent     text,
   sequence        bigint      NOT NULL, -- of the last event in its stream
   UNIQUE (appointment_id, kind, offset_minutes, channel, version)
 );

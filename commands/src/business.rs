@@ -141,16 +141,14 @@ async fn list(
         BusinessEvent::ServiceAdded { service_id, .. } => {
             directory::list(connection, business_id, Named::Service(*service_id)).await?;
         }
-        BusinessEvent::ServiceArchived { service_id } => {
-            directory::unlist(connection, business_id, Named::Service(*service_id)).await?;
-        }
         BusinessEvent::StaffAdded { staff_id, .. } => {
             directory::list(connection, business_id, Named::Staff(*staff_id)).await?;
         }
-        BusinessEvent::StaffRemoved { staff_id } => {
-            directory::unlist(connection, business_id, Named::Staff(*staff_id)).await?;
-        }
-        BusinessEvent::ServiceChanged { .. } | BusinessEvent::StaffChanged { .. } => {}
+        // What is gone stays listed: a retry of an old booking still finds its answer.
+        BusinessEvent::ServiceChanged { .. }
+        | BusinessEvent::ServiceArchived { .. }
+        | BusinessEvent::StaffChanged { .. }
+        | BusinessEvent::StaffRemoved { .. } => {}
     }
     Ok(())
 }

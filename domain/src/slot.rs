@@ -58,6 +58,14 @@ impl TimeSlot {
     }
 
     /// Touching slots do not overlap: one may start when the other ends.
+    ///
+    /// ```
+    /// use domain::TimeSlot;
+    /// let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+    /// let first = TimeSlot::lasting(at("2026-03-02T09:00:00Z"), 30).unwrap();
+    /// let next = TimeSlot::lasting(at("2026-03-02T09:30:00Z"), 30).unwrap();
+    /// assert!(!first.overlaps(&next));
+    /// ```
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.start < other.end && other.start < self.end

@@ -34,8 +34,9 @@ impl CalendarWeek {
 /// The date of the Sunday that the week begins with, as it stands in stream ids.
 impl fmt::Display for CalendarWeek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let begins = Timestamp::from_second(self.0 * WEEK_SECONDS + FIRST_CUT)
-            .map_err(|_out_of_range| fmt::Error)?;
+        // The first week of all time began before it.
+        let begins =
+            Timestamp::from_second(self.0 * WEEK_SECONDS + FIRST_CUT).unwrap_or(Timestamp::MIN);
         write!(f, "{}", TimeZone::UTC.to_datetime(begins).date())
     }
 }

@@ -117,7 +117,7 @@ async fn database() -> anyhow::Result<Database> {
 }
 
 async fn projections(json: bool) -> anyhow::Result<()> {
-    let all = projections::status(&database().await?).await?;
+    let all = projections::status(&database().await?, 1_000_000).await?;
     if json {
         return print(&serde_json::to_string(&all)?);
     }

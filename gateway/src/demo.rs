@@ -13,7 +13,7 @@ use domain::{
 };
 use serde_json::{Value, json};
 use streams::{
-    CommandContext, clock,
+    Actor, CommandContext, Origin, clock,
     log::{Loaded, StreamKey},
 };
 
@@ -34,10 +34,10 @@ pub(crate) async fn seed(settings: &Settings) -> anyhow::Result<Value> {
         timezone: "America/New_York".parse::<Zone>().ok(),
         handle: Some(HANDLE.to_owned()),
     };
-    match system.identity(settings)?.register(&register).await {
-        Ok(_)
-        | Err(CommandError::Refused(RegisterRefused::EmailTaken | RegisterRefused::HandleTaken)) => {
-        }
+    let identity = system.identity(settings)?;
+    match identity.register(&register, &Origin::of_our_own()).await {
+        // It was made before; the address is only the demo's.
+        Ok(_) | Err(CommandError::Refused(RegisterRefused::EmailTaken)) => {}
         Err(error) => return Err(error.into()),
     }
     let found: Result<_, CommandError<std::convert::Infallible>> =
@@ -64,7 +64,12 @@ async fn load(system: &System, business_id: BusinessId) -> anyhow::Result<Busine
 }
 
 async fn furnish(system: &System, business_id: BusinessId) -> anyhow::Result<()> {
-    let context = CommandContext::of_system(business_id, "demo", clock::now());
+    let context = CommandContext {
+        business_id,
+        actor: Actor::System("demo"),
+        now: clock::now(),
+        origin: Origin::of_our_own(),
+    };
     let change = async |command: BusinessCommand| {
         system.commands.change_business(&ChangeBusiness::from(command), &context).await
     };

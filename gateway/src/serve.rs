@@ -31,8 +31,11 @@ pub(crate) enum Role {
     Notifier,
 }
 
-/// How long open requests may take once the process is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long open requests and sends may take once the process is told to stop: a hand-over to a mail
+/// server takes up to 30 seconds, and one that is broken off is uncertain for ever.
+const DRAIN: Duration = Duration::from_secs(35);
+/// Histograms are folded this often, whether anybody scrapes them or not.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs the roles until SIGINT or SIGTERM.
 pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<()> {
@@ -47,6 +50,7 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
     let listener = TcpListener::bind(&admin).await.with_context(|| {
         format!("cannot listen on {admin}: choose another APPTREMIND_ADMIN_PORT")
     })?;
+    tasks.spawn(upkeep(metrics.clone(), stop.clone()));
     let page = Router::new().route("/metrics", get(move || async move { metrics.render() }));
     tasks.spawn(listen(listener, page, stop.clone()));
     if has(Role::Gateway) {
@@ -100,6 +104,12 @@ async fn until_told(tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
             Some(Err(error)) => Err(error).context("a role failed"),
             Some(Ok(())) | None => Err(anyhow::anyhow!("a role ended by itself")),
         },
+    }
+}
+
+async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        metrics.run_upkeep();
     }
 }
 

@@ -43,8 +43,8 @@ const CHECKS: &[(&str, &str)] = &[
         "every booked appointment has its reserved time",
         "SELECT b.id FROM booked b
           WHERE NOT EXISTS (SELECT FROM reserved_time r
-                             WHERE 'appt_' || replace(r.appointment_id::text, '-', '') = b.id
-                               AND 'staff_' || replace(r.staff_id::text, '-', '') = b.staff
+                             WHERE r.appointment_id = substr(b.id, 6)::uuid
+                               AND r.staff_id = substr(b.staff, 7)::uuid
                                AND r.during = b.during)",
     ),
     (
@@ -82,6 +82,15 @@ const CHECKS: &[(&str, &str)] = &[
                               AND date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') = u.month)",
     ),
     (
+        "every booking that the scheduler has seen has its messages planned",
+        "SELECT e.aggregate_id FROM events e, consumer_checkpoint c
+          WHERE e.event_type = 'booking.appointment.booked.v1' AND c.consumer = 'schedule-reminders'
+            AND (e.transaction_id, e.position) <= (c.transaction_id, c.position)
+            AND (SELECT count(*) FROM notification n
+                  WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid)
+                < 1 + jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes')",
+    ),
+    (
         "every message in the work table has as many events as it says",
         "SELECT n.notification_id::text FROM notification n
           WHERE n.sequence <> (SELECT count(*) FROM events e
@@ -115,7 +124,7 @@ pub async fn examine(database: &Database) -> Result<Vec<Finding>, ReadError> {
         findings.push(check(&mut connection, invariant, query).await?);
     }
     findings.push(superuser(&mut connection).await?);
-    for model in status(database).await? {
+    for model in status(database, 1).await? {
         if let Some(reason) = model.halted {
             findings.push(Finding {
                 invariant: "no consumer has stopped",

@@ -12,20 +12,19 @@ pub struct ProjectionStatus {
     pub head: Cursor,
     /// The last event applied.
     pub checkpoint: Cursor,
-    /// Events between the two, counted up to 1,000,000.
+    /// Events between the two, counted up to a limit.
     pub lag: i64,
     /// Why it stopped, when an event could not be applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halted: Option<String>,
 }
 
-const MOST: i64 = 1_000_000;
-
-/// Head, checkpoint and lag of every consumer; one that never ran is at the start.
+/// Head, checkpoint and lag of every consumer, counted up to `most`; one that never ran is at the
+/// start.
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn status(database: &Database) -> Result<Vec<ProjectionStatus>, ReadError> {
+pub async fn status(database: &Database, most: i64) -> Result<Vec<ProjectionStatus>, ReadError> {
     let head = feed::head(database.pool()).await?;
     let mut found = consumer::checkpoints(database.pool()).await?;
     for name in CONSUMERS {
@@ -38,7 +37,7 @@ pub async fn status(database: &Database) -> Result<Vec<ProjectionStatus>, ReadEr
     let mut all = Vec::with_capacity(found.len());
     for checkpoint in found {
         all.push(ProjectionStatus {
-            lag: feed::lag(database.pool(), checkpoint.cursor, MOST).await?,
+            lag: feed::lag(database.pool(), checkpoint.cursor, most).await?,
             consumer: checkpoint.consumer,
             head,
             checkpoint: checkpoint.cursor,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{Decide, notification::NotificationCommand};
+use domain::{Decide, NotificationId, notification::NotificationCommand};
 use sqlx::Connection;
 use streams::{
     BoxError,
@@ -19,6 +19,8 @@ use crate::{
 };
 
 const TICK: Duration = Duration::from_millis(250);
+/// A round that takes longer has lost its server.
+const PATIENCE: Duration = Duration::from_secs(120);
 const BATCH: i64 = 500;
 /// Sends at once when the broker is away and this process sends itself.
 const DIRECT: usize = 8;
@@ -67,7 +69,8 @@ impl Dispatcher {
             return Ok(());
         };
         loop {
-            let full = self.tick(&mut connection).await?;
+            let tick = tokio::time::timeout(PATIENCE, self.tick(&mut connection));
+            let full = tick.await.map_err(|_elapsed| "Postgres or NATS does not answer")??;
             if !full {
                 tokio::time::sleep(TICK).await;
             }
@@ -91,14 +94,38 @@ impl Dispatcher {
             return Ok(false);
         }
         let full = found.len() as i64 == BATCH;
-        let offered = match self.settle(connection, found).await {
+        let offered = match self.settle(connection, found.clone()).await {
             Ok(offered) => offered,
-            Err(CommitError::Conflict) => return Ok(true),
+            Err(CommitError::Conflict) => self.one_by_one(connection, found).await?,
             Err(error) => return Err(error.into()),
         };
         self.log.nudge();
         self.hand_out(offered).await;
         Ok(full)
+    }
+
+    /// Somebody was faster with one of them: the others need not wait for it.
+    async fn one_by_one(
+        &self,
+        connection: &mut sqlx::PgConnection,
+        found: Vec<Work>,
+    ) -> Result<Vec<Work>, BoxError> {
+        let mut offered = Vec::new();
+        for work in found {
+            let id = work.notification_id;
+            match self.settle(connection, vec![work]).await {
+                Ok(one) => offered.extend(one),
+                // Settled meanwhile; or row and stream disagree, which `doctor` shows. Either way it
+                // must not hold up the others.
+                Err(CommitError::Conflict) => {
+                    tracing::warn!(notification = %id, "row and stream of a message disagree; looked at again later");
+                    metrics::counter!("apptremind_notification_conflicts_total").increment(1);
+                    postpone(connection, id).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(offered)
     }
 
     /// Decides about each row and writes events and rows in one transaction; answers those to send.
@@ -131,10 +158,12 @@ impl Dispatcher {
             let state = decided.last().map_or("offered", work::state_after);
             if state != "offered" {
                 tracing::warn!(notification = %work.notification_id, state, "a message ended unsent");
+                metrics::counter!("apptremind_notifications_total", "outcome" => state)
+                    .increment(1);
                 ended.push((work.notification_id.uuid(), state));
             }
             let count = decided.len() as u64;
-            events.push((work.business_id, work.stream(), work.sequence, decided));
+            events.push(work.append(decided));
             if state == "offered" {
                 offered.push(Work { sequence: work.sequence + count, ..work });
             }
@@ -189,6 +218,21 @@ fn due(work: &Work, now: jiff::Timestamp) -> Due {
         "offered" => Due::OfferAgain,
         _ => Due::Offer(NotificationCommand::MarkDue),
     }
+}
+
+async fn postpone(
+    connection: &mut sqlx::PgConnection,
+    id: NotificationId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE notification SET next_at = greatest(next_at, now() + interval '1 minute'),
+                                 lease_until = greatest(lease_until, now() + interval '1 minute')
+          WHERE notification_id = $1",
+    )
+    .bind(id.uuid())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn offer(

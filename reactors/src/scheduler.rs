@@ -12,13 +12,13 @@ use domain::{
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 use streams::{
-    BoxError,
+    BoxError, Origin,
     consumer::{Failure, Reactor},
     log::{CommitError, Recorded, StreamKey},
 };
 use uuid::Uuid;
 
-use crate::work::{self, Work};
+use crate::work::{self, Append, Work};
 
 /// Plans messages.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +27,17 @@ pub(crate) struct Scheduler;
 /// A message to be planned, and perhaps called off by a later event of the same batch.
 struct Planned {
     business_id: BusinessId,
+    origin: Origin,
     plan: Plan,
     events: Vec<NotificationEvent>,
+    /// What its stream says already, when only its row is missing.
+    there: Option<There>,
+}
+
+/// The end of a stream whose row is missing.
+struct There {
+    sequence: u64,
+    state: &'static str,
 }
 
 impl Reactor for Scheduler {
@@ -77,6 +86,7 @@ impl Reactor for Scheduler {
             }
         }
         called_off.dedup_by_key(|work| work.notification_id);
+        complete(connection, &mut planned).await?;
         write(connection, &planned, &called_off).await
     }
 }
@@ -93,7 +103,8 @@ fn can_stop(work: &Work) -> bool {
 fn plan_one(event: &Recorded, plan: Plan) -> Result<Planned, Failure> {
     let command = NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at };
     let events = Notification::default().decide(command).map_err(poison)?;
-    Ok(Planned { business_id: event.business_id, plan, events })
+    let (business_id, origin) = (event.business_id, event.origin());
+    Ok(Planned { business_id, origin, plan, events, there: None })
 }
 
 async fn known(
@@ -110,19 +121,48 @@ async fn known(
     Ok(known)
 }
 
+/// A message whose stream has begun and whose row is gone, as after a repair, gets the row that the
+/// stream asks for; what it would be planned with has happened.
+async fn complete(connection: &mut PgConnection, planned: &mut [Planned]) -> Result<(), Failure> {
+    let streams: Vec<String> =
+        planned.iter().map(|p| notification_id(&p.plan).to_string()).collect();
+    let rows: Vec<(String, i64, sqlx::types::Json<NotificationEvent>)> = sqlx::query_as(
+        "SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload FROM events
+          WHERE aggregate_type = 'notification' AND aggregate_id = ANY($1)
+          ORDER BY aggregate_id, sequence DESC",
+    )
+    .bind(streams)
+    .fetch_all(connection)
+    .await?;
+    for (stream, sequence, last) in rows {
+        let own = planned.iter_mut().find(|p| notification_id(&p.plan).to_string() == stream);
+        let Some(own) = own else { continue };
+        tracing::warn!(notification = stream, "a message had lost its row");
+        let state = match work::state_after(&last.0) {
+            // Whoever held the offer held it in the row.
+            "offered" => "pending",
+            state => state,
+        };
+        own.events.clear();
+        own.there = Some(There { sequence: sequence.unsigned_abs(), state });
+    }
+    Ok(())
+}
+
 async fn write(
     connection: &mut PgConnection,
     planned: &[Planned],
     called_off: &[&Work],
 ) -> Result<(), Failure> {
-    let new = planned.iter().map(|p| {
-        let stream = StreamKey::of::<Notification>(notification_id(&p.plan));
-        (p.business_id, stream, 0, p.events.clone())
+    let new = planned.iter().map(|p| Append {
+        business_id: p.business_id,
+        origin: p.origin.clone(),
+        stream: StreamKey::of::<Notification>(notification_id(&p.plan)),
+        sequence: 0,
+        events: p.events.clone(),
     });
-    let ended = called_off.iter().map(|work| {
-        (work.business_id, work.stream(), work.sequence, vec![NotificationEvent::Cancelled {}])
-    });
-    work::append(connection, "scheduler", new.chain(ended)).await.map_err(transient)?;
+    let ended = called_off.iter().map(|work| work.append(vec![NotificationEvent::Cancelled {}]));
+    work::append(connection, "scheduler", new.chain(ended)).await.map_err(refused)?;
     insert(connection, planned).await?;
     sqlx::query(
         "UPDATE notification SET state = 'cancelled', sequence = sequence + 1
@@ -135,26 +175,43 @@ async fn write(
 }
 
 /// A conflict means that a sender was faster: the batch is folded again on what is true then.
-fn transient(error: CommitError) -> Failure {
-    Failure::Transient(BoxError::from(error))
+fn refused(error: CommitError) -> Failure {
+    let transient = match &error {
+        CommitError::Store(inner) => streams::log::is_unavailable(inner.as_ref()),
+        CommitError::Conflict => true,
+        CommitError::TimeReserved
+        | CommitError::Repeat
+        | CommitError::Limit { .. }
+        | CommitError::Taken { .. } => false,
+    };
+    let error = BoxError::from(error);
+    if transient { Failure::Transient(error) } else { Failure::Poison(error) }
 }
 
 async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<(), Failure> {
     if planned.is_empty() {
         return Ok(());
     }
-    let state = |p: &Planned| p.events.last().map_or("pending", work::state_after);
+    let state = |p: &Planned| {
+        let last = p.events.last().map_or("pending", work::state_after);
+        p.there.as_ref().map_or(last, |there| there.state)
+    };
+    let sequence = |p: &Planned| {
+        let sequence = p.there.as_ref().map_or(p.events.len() as u64, |there| there.sequence);
+        i64::try_from(sequence).unwrap_or(i64::MAX)
+    };
     let plans = || planned.iter().map(|p| &p.plan);
     sqlx::query(
         "INSERT INTO notification (notification_id, business_id, appointment_id, kind, channel,
-                                   offset_minutes, version, state, due_at, next_at, expires_at, sequence)
+                                   offset_minutes, version, state, due_at, next_at, expires_at, sequence,
+                                   correlation_id, traceparent)
          SELECT n.id, n.business, n.appointment, n.kind, n.channel, n.minutes, n.version, n.state,
-                n.due, n.due, n.expires, n.sequence
+                n.due, n.due, n.expires, n.sequence, n.correlation, n.traceparent
            FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[],
                        $7::integer[], $8::text[], $9::timestamptz[], $10::timestamptz[],
-                       $11::bigint[])
+                       $11::bigint[], $12::uuid[], $13::text[])
              AS n (id, business, appointment, kind, channel, minutes, version, state, due, expires,
-                   sequence)",
+                   sequence, correlation, traceparent)",
     )
     .bind(plans().map(|p| notification_id(p).uuid()).collect::<Vec<_>>())
     .bind(planned.iter().map(|p| p.business_id.uuid()).collect::<Vec<_>>())
@@ -166,7 +223,9 @@ async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<()
     .bind(planned.iter().map(state).collect::<Vec<_>>())
     .bind(plans().map(|p| p.due_at.to_sqlx()).collect::<Vec<_>>())
     .bind(plans().map(|p| p.expires_at.to_sqlx()).collect::<Vec<_>>())
-    .bind(planned.iter().map(|p| p.events.len() as i64).collect::<Vec<i64>>())
+    .bind(planned.iter().map(sequence).collect::<Vec<_>>())
+    .bind(planned.iter().map(|p| p.origin.correlation_id).collect::<Vec<_>>())
+    .bind(planned.iter().map(|p| p.origin.traceparent.as_deref()).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -91,18 +91,22 @@ impl Smtp {
         };
         let host = url.host_str().ok_or(SmtpAddressError::Url)?.to_owned();
         let text = |part: &str| {
-            url::form_urlencoded::parse(format!("v={}", part.replace('+', "%2B")).as_bytes())
-                .next()
-                .map(|(_, value)| value.into_owned())
-                .unwrap_or_default()
+            percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
         };
-        let credentials =
-            url.password().map(|password| Credentials::new(text(url.username()), text(password)));
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            ("", Some(_)) | (_, None) => return Err(SmtpAddressError::Url),
+            (user, Some(password)) => Some(Credentials::new(text(user), text(password))),
+        };
+        let near = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+        // A password never goes over a network in the clear.
+        let require_tls = url.query_pairs().any(|(k, v)| k == "tls" && v == "required")
+            || (credentials.is_some() && !near);
         Ok(Self {
             port: url.port().unwrap_or(if implicit_tls { 465 } else { 587 }),
             host,
             implicit_tls,
-            require_tls: url.query_pairs().any(|(k, v)| k == "tls" && v == "required"),
+            require_tls,
             credentials,
             from: Mailbox::from_str(from).map_err(|_odd| SmtpAddressError::From)?,
         })
@@ -209,4 +213,32 @@ fn refusal(error: &lettre::transport::smtp::Error) -> SmtpRefusal {
         None => "smtp_unreachable".to_owned(),
     };
     SmtpRefusal { permanent: error.is_permanent(), reason, answer: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smtp(url: &str) -> Result<Smtp, SmtpAddressError> {
+        Smtp::try_new(url, "Reminders <reminders@example.com>")
+    }
+
+    #[test]
+    fn a_password_over_a_network_asks_for_tls() {
+        assert!(smtp("smtp://user:p%26ss@mail.example.com").unwrap().require_tls);
+        assert!(!smtp("smtp://mail.example.com").unwrap().require_tls);
+        assert!(smtp("smtp://mail.example.com?tls=required").unwrap().require_tls);
+        assert!(!smtp("smtp://user:pass@127.0.0.1:1025").unwrap().require_tls);
+    }
+
+    #[test]
+    fn half_a_sign_in_and_odd_addresses_are_refused() {
+        for odd in
+            ["smtp://user@mail.example.com", "smtp://:pass@mail.example.com", "http://mail", "mail"]
+        {
+            assert_eq!(smtp(odd).unwrap_err(), SmtpAddressError::Url, "{odd}");
+        }
+        let from = Smtp::try_new("smtp://mail.example.com", "nobody").unwrap_err();
+        assert_eq!(from, SmtpAddressError::From);
+    }
 }

@@ -1,13 +1,15 @@
 //! The work table: what is to be sent, and who is at it.
 
+use std::collections::BTreeMap;
+
 use domain::{
-    AppointmentId, BusinessId, DomainEvent, NotificationId,
+    AppointmentId, BusinessId, NotificationId,
     notification::{Notification, NotificationEvent, Outcome},
 };
 use jiff::Timestamp;
 use sqlx::{PgConnection, PgExecutor, Row, postgres::PgRow};
 use streams::{
-    CommandContext, clock,
+    Actor, CommandContext, Origin, clock,
     log::{CommitError, Log, StreamKey, UnitOfWork},
 };
 use uuid::Uuid;
@@ -28,12 +30,22 @@ pub(crate) struct Work {
     pub(crate) offers: i32,
     pub(crate) handed_over: bool,
     pub(crate) sequence: u64,
+    pub(crate) origin: Origin,
+}
+
+/// An event to be appended: whose, caused by what, in which stream, behind which sequence.
+pub(crate) struct Append {
+    pub(crate) business_id: BusinessId,
+    pub(crate) origin: Origin,
+    pub(crate) stream: StreamKey,
+    pub(crate) sequence: u64,
+    pub(crate) events: Vec<NotificationEvent>,
 }
 
 /// What [`from_row`] reads.
 pub(crate) const COLUMNS: &str = "notification_id, business_id, appointment_id, kind, channel, \
     version, state, due_at, expires_at, attempts, offers, handed_over_at IS NOT NULL AS handed_over, \
-    sequence";
+    sequence, correlation_id, traceparent";
 
 pub(crate) fn from_row(row: &PgRow) -> Result<Work, sqlx::Error> {
     let at = |column| -> Result<Timestamp, sqlx::Error> {
@@ -53,6 +65,11 @@ pub(crate) fn from_row(row: &PgRow) -> Result<Work, sqlx::Error> {
         offers: row.try_get("offers")?,
         handed_over: row.try_get("handed_over")?,
         sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
+        origin: Origin {
+            correlation_id: row.try_get("correlation_id")?,
+            causation_id: None,
+            traceparent: row.try_get("traceparent")?,
+        },
     })
 }
 
@@ -73,8 +90,14 @@ impl Work {
         }
     }
 
-    pub(crate) fn stream(&self) -> StreamKey {
-        StreamKey::of::<Notification>(self.notification_id)
+    pub(crate) fn append(&self, events: Vec<NotificationEvent>) -> Append {
+        Append {
+            business_id: self.business_id,
+            origin: self.origin.clone(),
+            stream: StreamKey::of::<Notification>(self.notification_id),
+            sequence: self.sequence,
+            events,
+        }
     }
 }
 
@@ -109,29 +132,27 @@ pub(crate) async fn find(
         .transpose()
 }
 
-/// Appends one event to each message's stream, tenant by tenant. Before any other write of its
+/// Appends events to messages' streams, one statement a tenant. Before any other write of its
 /// transaction: the feed relies on it. Whoever was faster makes it a conflict.
-pub(crate) async fn append<'a, E: DomainEvent + 'a>(
+pub(crate) async fn append(
     connection: &mut PgConnection,
     role: &'static str,
-    events: impl Iterator<Item = (BusinessId, StreamKey, u64, Vec<E>)>,
+    appends: impl Iterator<Item = Append>,
 ) -> Result<(), CommitError> {
     let now = clock::now();
-    let mut units: Vec<(BusinessId, UnitOfWork)> = Vec::new();
-    for (business_id, stream, sequence, events) in events.filter(|(.., new)| !new.is_empty()) {
-        let at = match units.iter().position(|(id, _)| *id == business_id) {
-            Some(at) => at,
-            None => {
-                let context = CommandContext::of_system(business_id, role, now);
-                units.push((business_id, UnitOfWork::new(context)));
-                units.len() - 1
-            }
-        };
-        if let Some((_, unit)) = units.get_mut(at) {
-            unit.append_after(&stream, sequence, events)?;
-        }
+    let mut units: BTreeMap<BusinessId, UnitOfWork> = BTreeMap::new();
+    for new in appends.filter(|new| !new.events.is_empty()) {
+        let unit = units.entry(new.business_id).or_insert_with(|| {
+            UnitOfWork::new(CommandContext {
+                business_id: new.business_id,
+                actor: Actor::System(role),
+                now,
+                origin: new.origin.clone(),
+            })
+        });
+        unit.append_caused_by(Some(&new.origin), &new.stream, new.sequence, new.events)?;
     }
-    for (_, unit) in &units {
+    for unit in units.values() {
         Log::append(connection, unit).await?;
     }
     Ok(())

@@ -76,6 +76,10 @@ postgres_create() {
     echo "listen_addresses = '127.0.0.1'"
     echo "unix_socket_directories = ''"
     echo "max_connections = 300"
+    # Parameters and the rows of refused inserts are personal data.
+    echo "log_error_verbosity = terse"
+    echo "log_parameter_max_length = 0"
+    echo "log_parameter_max_length_on_error = 0"
     echo "shared_buffers = 128MB"
     echo "idle_in_transaction_session_timeout = '10s'"
     echo "timezone = 'UTC'"

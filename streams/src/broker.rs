@@ -35,8 +35,10 @@ impl Broker {
             .event_callback(move |event| {
                 if matches!(event, Event::Connected) {
                     count.send_modify(|n| *n += 1);
+                    tracing::info!("connected to NATS");
+                } else {
+                    tracing::warn!(%event, "NATS");
                 }
-                tracing::info!(%event, "NATS");
                 async {}
             })
             .connect(url)

@@ -25,6 +25,25 @@ impl fmt::Display for Actor {
     }
 }
 
+/// What caused a command: everything that follows from one request carries the same.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Ties together all that follows from one request.
+    pub correlation_id: Uuid,
+    /// The event that caused this, when one did.
+    pub causation_id: Option<Uuid>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+impl Origin {
+    /// Something that nobody outside asked for.
+    #[must_use]
+    pub fn of_our_own() -> Self {
+        Self { correlation_id: crate::clock::new_id(), causation_id: None, traceparent: None }
+    }
+}
+
 /// What every event of one command is stamped with.
 #[derive(Debug, Clone)]
 pub struct CommandContext {
@@ -34,25 +53,6 @@ pub struct CommandContext {
     pub actor: Actor,
     /// The present, for all rules of this command alike.
     pub now: Timestamp,
-    /// Ties together all that follows from one request.
-    pub correlation_id: Uuid,
-    /// The event that caused this, when one did.
-    pub causation_id: Option<Uuid>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
-}
-
-impl CommandContext {
-    /// The context of something that nobody outside asked for.
-    #[must_use]
-    pub fn of_system(business_id: BusinessId, role: &'static str, now: Timestamp) -> Self {
-        Self {
-            business_id,
-            actor: Actor::System(role),
-            now,
-            correlation_id: crate::clock::new_id(),
-            causation_id: None,
-            traceparent: None,
-        }
-    }
+    /// What caused it.
+    pub origin: Origin,
 }

@@ -116,6 +116,11 @@ impl Database {
     /// When Postgres does not answer or a migration fails.
     pub async fn migrate(url: &str) -> Result<(), DatabaseError> {
         let mut connection = options(url)?.connect().await.map_err(DatabaseError::Unreachable)?;
+        // Building an index on a large table takes its time.
+        sqlx::query("SET statement_timeout = 0")
+            .execute(&mut connection)
+            .await
+            .map_err(DatabaseError::Unreachable)?;
         MIGRATIONS.run_direct(&mut connection).await?;
         // `check` reads it as the application.
         sqlx::query("GRANT SELECT ON _sqlx_migrations TO apptremind_app")
@@ -130,7 +135,15 @@ fn options(url: &str) -> Result<PgConnectOptions, DatabaseError> {
     let options = PgConnectOptions::from_str(url).map_err(DatabaseError::Address)?;
     Ok(options
         .application_name("apptremind")
-        // An open writing transaction stalls the feed of everybody.
-        .options([("idle_in_transaction_session_timeout", "10s"), ("statement_timeout", "30s")])
+        // An open writing transaction stalls the feed of everybody. A client that vanished keeps its
+        // locks until Postgres notices, which takes two hours by default.
+        .options([
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("statement_timeout", "30s"),
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+            ("tcp_user_timeout", "20s"),
+        ])
         .disable_statement_logging())
 }

@@ -1,11 +1,16 @@
 //! The log in the one order that every reader sees: transactions as they began, positions within.
 
+use std::time::Duration;
+
 use sqlx::{PgExecutor, Row};
 
 use crate::{
     Cursor,
     log::{COLUMNS, Recorded, from_row},
 };
+
+/// Longer than the server's own limit for a statement.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The next events behind `after`, at most `limit`.
 ///
@@ -26,12 +31,12 @@ pub async fn after(
           ORDER BY e.transaction_id, e.position
           LIMIT $3"
     );
-    let rows = sqlx::query(&sql)
-        .bind(after.xid())
-        .bind(after.position)
-        .bind(limit)
-        .fetch_all(executor)
-        .await?;
+    let query = sqlx::query(&sql).bind(after.xid()).bind(after.position).bind(limit);
+    // A server that vanished without a word would be waited for for ever.
+    let rows = match tokio::time::timeout(PATIENCE, query.fetch_all(executor)).await {
+        Ok(rows) => rows?,
+        Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut),
+    };
     rows.iter().map(from_row).collect()
 }
 

@@ -18,7 +18,7 @@ mod nudge;
 pub mod relay;
 pub mod topology;
 
-pub use context::{Actor, CommandContext};
+pub use context::{Actor, CommandContext, Origin};
 pub use cursor::{Cursor, CursorError};
 pub use database::{Database, DatabaseError};
 pub use nudge::Nudge;

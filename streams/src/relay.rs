@@ -134,7 +134,7 @@ async fn save(connection: &mut PgConnection, cursor: Cursor) -> Result<(), sqlx:
 /// Compares the cursor with what the stream really holds, and steps back behind what it lost: to
 /// the last event it has, or to the lowest checkpoint of a consumer when it is a new one.
 async fn reconcile(connection: &mut PgConnection, broker: &Broker) -> Result<Cursor, BoxError> {
-    let info = topology::ensure(broker).await?;
+    let info = topology::ensure(broker, connection).await?;
     let created = info.created.to_string();
     let row = sqlx::query(
         "SELECT transaction_id::text::bigint AS transaction_id, position, stream_created
@@ -145,8 +145,7 @@ async fn reconcile(connection: &mut PgConnection, broker: &Broker) -> Result<Cur
     let saved = Cursor::new(row.try_get("transaction_id")?, row.try_get("position")?);
     let known: Option<String> = row.try_get("stream_created")?;
     let same = known.as_deref() == Some(created.as_str());
-    let held =
-        if same && info.state.last_sequence > 0 { last_held(broker, &info).await? } else { None };
+    let held = if same { topology::last_held(broker, &info).await? } else { None };
     let cursor = match held {
         Some(last) => saved.min(last),
         // All that it held has aged away.
@@ -169,18 +168,6 @@ async fn reconcile(connection: &mut PgConnection, broker: &Broker) -> Result<Cur
         .await?;
     }
     Ok(cursor)
-}
-
-async fn last_held(
-    broker: &Broker,
-    info: &async_nats::jetstream::stream::Info,
-) -> Result<Option<Cursor>, BoxError> {
-    if info.state.messages == 0 {
-        return Ok(None);
-    }
-    let stream = broker.jetstream().get_stream_no_info(topology::EVENTS).await?;
-    let message = stream.get_raw_message(info.state.last_sequence).await?;
-    Ok(envelope::cursor(&message.headers))
 }
 
 async fn lowest_checkpoint(connection: &mut PgConnection) -> Result<Cursor, sqlx::Error> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, StorageType};
 
-use crate::{BoxError, broker::Broker};
+use sqlx::PgConnection;
+
+use crate::{BoxError, Cursor, broker::Broker, envelope, feed};
 
 /// Every event of the log: `ev.<partition>.<business>.<aggregate>.<event>`.
 pub const EVENTS: &str = "EVENTS";
@@ -13,11 +15,29 @@ pub const NOTIFY: &str = "NOTIFY";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Creates the streams that are missing and tells about [`EVENTS`]. One that holds events which the
+/// log does not have, as after Postgres was restored to an earlier moment, is made anew.
+///
+/// # Errors
+/// When the broker or Postgres is away or refuses.
+pub async fn ensure(broker: &Broker, connection: &mut PgConnection) -> Result<Info, BoxError> {
+    let info = ensure_streams(broker).await?;
+    let held = last_held(broker, &info).await?;
+    // What is published was visible to readers, so it is never beyond their head.
+    if held <= Some(feed::head(connection).await?) {
+        return Ok(info);
+    }
+    tracing::error!(?held, "JetStream holds events that the log does not: making the stream anew");
+    metrics::counter!("apptremind_stream_discarded_total").increment(1);
+    broker.jetstream().delete_stream(EVENTS).await?;
+    ensure_streams(broker).await
+}
+
 /// Creates the streams that are missing and tells about [`EVENTS`].
 ///
 /// # Errors
 /// When the broker is away or refuses.
-pub async fn ensure(broker: &Broker) -> Result<Info, BoxError> {
+pub async fn ensure_streams(broker: &Broker) -> Result<Info, BoxError> {
     let jetstream = broker.jetstream();
     jetstream
         .get_or_create_stream(Config {
@@ -30,7 +50,7 @@ pub async fn ensure(broker: &Broker) -> Result<Info, BoxError> {
             ..Config::default()
         })
         .await?;
-    let events = jetstream
+    let mut events = jetstream
         .get_or_create_stream(Config {
             name: EVENTS.to_owned(),
             subjects: vec!["ev.>".to_owned()],
@@ -40,5 +60,15 @@ pub async fn ensure(broker: &Broker) -> Result<Info, BoxError> {
             ..Config::default()
         })
         .await?;
-    Ok(events.cached_info().clone())
+    Ok(events.info().await?.clone())
+}
+
+/// The cursor of the newest event that the stream holds; `None` when it holds none.
+pub(crate) async fn last_held(broker: &Broker, info: &Info) -> Result<Option<Cursor>, BoxError> {
+    if info.state.messages == 0 {
+        return Ok(None);
+    }
+    let stream = broker.jetstream().get_stream_no_info(EVENTS).await?;
+    let message = stream.get_raw_message(info.state.last_sequence).await?;
+    Ok(envelope::cursor(&message.headers))
 }

@@ -92,7 +92,8 @@ impl Commands {
         Ok(Done::new(booked, position))
     }
 
-    /// The first candidate whose rules agree; when none does, why the first does not.
+    /// The first candidate whose rules agree. When none does: that the time is taken, if it is for
+    /// any of them, or why the first does not.
     async fn choose(
         &self,
         context: &CommandContext,
@@ -110,7 +111,7 @@ impl Commands {
             keys.extend(week_keys(*staff_id, &span));
         }
         let histories = self.log.load(context.business_id, &keys).await?;
-        let mut first_refusal = None;
+        let mut refused: Option<Refusal> = None;
         for staff_id in candidates {
             let schedule: Loaded<StaffSchedule> =
                 histories.fold(&StreamKey::of::<StaffSchedule>(staff_id))?;
@@ -120,12 +121,13 @@ impl Commands {
             let rules = rules_of(profile, service, &schedule.state);
             match availability::check(&rules, &busy, start, context.now) {
                 Ok(slot) => return Ok(Choice { staff_id: *staff_id, slot, weeks, schedule }),
+                Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
                 Err(refusal) => {
-                    first_refusal.get_or_insert(refusal);
+                    refused.get_or_insert(refusal);
                 }
             }
         }
-        let refusal = first_refusal.unwrap_or(Refusal::OutsideHours);
+        let refusal = refused.unwrap_or(Refusal::OutsideHours);
         refuse(BookingRefused::Unavailable { start, refusal })
     }
 }

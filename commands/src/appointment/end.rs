@@ -100,8 +100,7 @@ impl Commands {
             return Ok(Done::new(ended, self.log.commit(&unit).await?));
         };
         self.release(&mut unit, end.appointment_id, visit, context).await?;
-        let position =
-            self.commit_with_reason(&unit, end.appointment_id, reason.as_deref()).await?;
+        let position = self.commit_with_reason(&unit, end, context, reason.as_deref()).await?;
         Ok(Done::new(ended, position))
     }
 
@@ -130,17 +129,22 @@ impl Commands {
     async fn commit_with_reason(
         &self,
         unit: &UnitOfWork,
-        appointment_id: AppointmentId,
+        end: &EndAppointment,
+        context: &CommandContext,
         reason: Option<&str>,
     ) -> Result<streams::Cursor, CommitError> {
         let Some(reason) = reason else { return self.log.commit(unit).await };
         let mut writing = self.log.begin().await?;
         let position = writing.append(unit).await?;
-        sqlx::query("UPDATE appointment_private SET cancel_reason = $2 WHERE appointment_id = $1")
-            .bind(appointment_id.uuid())
-            .bind(reason)
-            .execute(writing.connection())
-            .await?;
+        sqlx::query(
+            "UPDATE appointment_private SET cancel_reason = $3
+              WHERE appointment_id = $1 AND business_id = $2",
+        )
+        .bind(end.appointment_id.uuid())
+        .bind(context.business_id.uuid())
+        .bind(reason)
+        .execute(writing.connection())
+        .await?;
         writing.commit().await?;
         Ok(position)
     }

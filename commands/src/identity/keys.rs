@@ -43,31 +43,34 @@ impl SigningKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let new = Self::generate();
                 // Whoever creates the file first decides: the others read it.
-                match new.create(path) {
-                    Ok(()) => Ok(new),
-                    Err(KeyError::File(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        Self::read_or_create(path)
-                    }
-                    Err(error) => Err(error),
-                }
+                if new.create(path)? { Ok(new) } else { Self::read(path) }
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Writes a file of its own first, so that nobody reads half a key.
-    fn create(&self, path: &Path) -> Result<(), KeyError> {
+    fn read(path: &Path) -> Result<Self, KeyError> {
+        let pem = std::fs::read_to_string(path)?;
+        Ok(Self { key: ed25519_dalek::SigningKey::from_pkcs8_pem(&pem)? })
+    }
+
+    /// Writes a file of its own first, so that nobody reads half a key. False when somebody else
+    /// was faster.
+    fn create(&self, path: &Path) -> Result<bool, KeyError> {
         use std::{io::Write, os::unix::fs::OpenOptionsExt};
         let pem = self.key.to_pkcs8_pem(LineEnding::LF)?;
-        let draft = path.with_extension(format!("draft-{}", std::process::id()));
+        let draft = path.with_extension(format!("draft-{:016x}", rand::random::<u64>()));
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(pem.as_bytes())?;
-        file.sync_all()?;
+        let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
         // A hard link fails when the name is taken; a rename would replace it.
-        let linked = std::fs::hard_link(&draft, path);
+        let linked = written.and_then(|()| std::fs::hard_link(&draft, path));
         std::fs::remove_file(&draft)?;
-        Ok(linked?)
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Names the key in tokens: the start of its public half's hash.

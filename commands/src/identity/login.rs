@@ -55,7 +55,7 @@ impl Identity {
         .fetch_optional(self.commands.log().database().pool())
         .await?;
         let hash = row.as_ref().map(|row| row.try_get("password_hash")).transpose()?;
-        let right = self.passwords.verify(password, hash).await.map_err(CommandError::Store)?;
+        let right = self.passwords.verify(password, hash).await?;
         let Some(row) = row.filter(|_| right) else {
             metrics::counter!("apptremind_logins_total", "outcome" => "refused").increment(1);
             return Err(CommandError::Refused(LoginRefused::InvalidCredentials));

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use argon2::{
     Argon2,
@@ -6,6 +6,11 @@ use argon2::{
 };
 use streams::BoxError;
 use tokio::sync::Semaphore;
+
+use crate::CommandError;
+
+/// Whoever waits longer for a turn is told to come back.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hashes and checks passwords (Argon2id), off the threads that serve requests and few at a time:
 /// each takes 19 MiB and tens of milliseconds.
@@ -28,17 +33,17 @@ impl Passwords {
         Ok(Self { argon2, at_once: Arc::new(Semaphore::new(at_once)), nobody })
     }
 
-    pub(super) async fn hash(&self, password: String) -> Result<String, BoxError> {
+    pub(super) async fn hash<E>(&self, password: String) -> Result<String, CommandError<E>> {
         let argon2 = self.argon2.clone();
         self.off_thread(move || Ok(argon2.hash_password(password.as_bytes())?.to_string())).await
     }
 
     /// Takes as long when there is no hash.
-    pub(super) async fn verify(
+    pub(super) async fn verify<E>(
         &self,
         password: String,
         hash: Option<String>,
-    ) -> Result<bool, BoxError> {
+    ) -> Result<bool, CommandError<E>> {
         let argon2 = self.argon2.clone();
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.clone());
@@ -49,15 +54,22 @@ impl Passwords {
         .await
     }
 
-    async fn off_thread<T: Send + 'static>(
+    async fn off_thread<T: Send + 'static, E>(
         &self,
         work: impl FnOnce() -> Result<T, BoxError> + Send + 'static,
-    ) -> Result<T, BoxError> {
-        let permit = Arc::clone(&self.at_once).acquire_owned().await?;
-        tokio::task::spawn_blocking(move || {
+    ) -> Result<T, CommandError<E>> {
+        let turn = Arc::clone(&self.at_once).acquire_owned();
+        let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, turn).await else {
+            return Err(CommandError::Conflict);
+        };
+        let worked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
-        })
-        .await?
+        });
+        worked
+            .await
+            .map_err(BoxError::from)
+            .and_then(|outcome| outcome)
+            .map_err(CommandError::Store)
     }
 }

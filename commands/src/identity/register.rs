@@ -6,12 +6,12 @@ use domain::{
 };
 use email_address::EmailAddress;
 use streams::{
-    Actor, CommandContext, clock,
+    Actor, CommandContext, Origin, clock,
     log::{CommitError, Loaded, StreamKey, UnitOfWork, Writing},
 };
 use uuid::Uuid;
 
-use super::{Identity, LoginRefused, Session, session::Member};
+use super::{Identity, Session, session::Member};
 use crate::{
     CommandError, Done,
     directory::{self, Named},
@@ -78,17 +78,20 @@ impl Identity {
     /// # Errors
     /// The rule that refused, or the store.
     #[tracing::instrument(skip_all)]
-    pub async fn register(&self, register: &Register) -> Result<Done<Registered>, Refused> {
+    pub async fn register(
+        &self,
+        register: &Register,
+        origin: &Origin,
+    ) -> Result<Done<Registered>, Refused> {
         validate(register).map_err(|e| CommandError::Refused(RegisterRefused::Invalid(e)))?;
-        let hash =
-            self.passwords.hash(register.password.clone()).await.map_err(CommandError::Store)?;
+        let hash = self.passwords.hash(register.password.clone()).await?;
         let mut tried = 0;
         loop {
             let handle = register.handle.clone().map_or_else(
                 || made_handle(&register.business_name, tried),
                 |handle| handle.to_ascii_lowercase(),
             );
-            match self.try_register(register, &handle, &hash).await {
+            match self.try_register(register, &handle, &hash, origin).await {
                 Err(CommandError::Refused(RegisterRefused::HandleTaken))
                     if register.handle.is_none() && tried < HANDLES =>
                 {
@@ -104,20 +107,24 @@ impl Identity {
         register: &Register,
         handle: &str,
         password_hash: &str,
+        origin: &Origin,
     ) -> Result<Done<Registered>, Refused> {
         let user_id = UserId::new(clock::new_id());
         let business_id = BusinessId::new(clock::new_id());
-        let unit = begin(register, handle, user_id, business_id)?;
+        let context = CommandContext {
+            business_id,
+            actor: Actor::User(user_id),
+            now: clock::now(),
+            origin: origin.clone(),
+        };
+        let unit = begin(register, handle, user_id, context)?;
         let mut writing = self.commands.log().begin().await.map_err(refusal)?;
         let position = writing.append(&unit).await.map_err(refusal)?;
         add_rows(&mut writing, register, handle, password_hash, user_id, business_id)
             .await
             .map_err(refusal)?;
         let member = Member { user_id, business_id, role: Role::Owner };
-        let session =
-            self.open_session(writing.connection(), member, clock::new_id()).await.map_err(
-                |error: CommandError<LoginRefused>| CommandError::store(error.to_string().into()),
-            )?;
+        let session = self.open_session(writing.connection(), member, clock::new_id()).await?;
         writing.commit().await.map_err(refusal)?;
         let registered = Registered {
             user_id,
@@ -167,16 +174,9 @@ fn begin(
     register: &Register,
     handle: &str,
     user_id: UserId,
-    business_id: BusinessId,
+    context: CommandContext,
 ) -> Result<UnitOfWork, Refused> {
-    let context = CommandContext {
-        business_id,
-        actor: Actor::User(user_id),
-        now: clock::now(),
-        correlation_id: clock::new_id(),
-        causation_id: None,
-        traceparent: None,
-    };
+    let business_id = context.business_id;
     let zone = register.timezone.clone().unwrap_or(Zone::UTC);
     let profile = Profile::new(register.business_name.trim().to_owned(), handle.to_owned(), zone);
     let business: Loaded<Business> = empty(business_id);

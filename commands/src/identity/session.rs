@@ -23,12 +23,12 @@ pub(super) struct Member {
 
 impl Identity {
     /// Signs tokens and stores the refresh token's hash.
-    pub(super) async fn open_session(
+    pub(super) async fn open_session<E>(
         &self,
         connection: &mut PgConnection,
         member: Member,
         family: Uuid,
-    ) -> Result<Session, CommandError<LoginRefused>> {
+    ) -> Result<Session, CommandError<E>> {
         let now = clock::now();
         let refresh_token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         sqlx::query(

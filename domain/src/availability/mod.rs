@@ -90,7 +90,8 @@ pub fn check(
 pub fn deciding_range(rules: &Rules<'_>, from: Timestamp, until: Timestamp) -> TimeSlot {
     let day_start = start_of_day(rules.zone, local_date(rules.zone, from)).min(from);
     // From the start of the day, because the packed grid begins anew behind each busy block.
-    let visits = TimeSlot::try_new(day_start, until + SignedDuration::from_secs(1));
+    let one_after = until.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+    let visits = TimeSlot::try_new(day_start, one_after);
     visits.map_or_else(
         |EmptySlot| minute_at(from),
         |visits| {

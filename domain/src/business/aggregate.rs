@@ -103,13 +103,13 @@ impl BusinessState {
             }
             BusinessCommand::AddService { service_id, service } => {
                 full(self.services.len(), "services", MAX_SERVICES)?;
-                self.check_service(&service)?;
+                self.check_service(&service, None)?;
                 Ok(vec![BusinessEvent::ServiceAdded { service_id, service }])
             }
             BusinessCommand::ChangeService { service_id, change, expected } => {
                 let old = self.services.get(&service_id).ok_or(BusinessError::NotFound)?;
                 let service = edited(old, expected, |old| old.with(change))?;
-                self.check_service(&service)?;
+                self.check_service(&service, Some(&old.value))?;
                 let event = BusinessEvent::ServiceChanged { service_id, service };
                 Ok(vec![event])
             }
@@ -119,13 +119,13 @@ impl BusinessState {
             }
             BusinessCommand::AddStaff { staff_id, member } => {
                 full(self.staff.len(), "staff members", MAX_STAFF)?;
-                self.check_staff(&member)?;
+                self.check_staff(&member, None)?;
                 Ok(vec![BusinessEvent::StaffAdded { staff_id, member }])
             }
             BusinessCommand::ChangeStaff { staff_id, change, expected } => {
                 let old = self.staff.get(&staff_id).ok_or(BusinessError::NotFound)?;
                 let member = edited(old, expected, |old| old.with(change))?;
-                self.check_staff(&member)?;
+                self.check_staff(&member, Some(&old.value))?;
                 Ok(vec![BusinessEvent::StaffChanged { staff_id, member }])
             }
             BusinessCommand::RemoveStaff { staff_id } => {
@@ -135,13 +135,24 @@ impl BusinessState {
         }
     }
 
-    fn check_service(&self, service: &Service) -> Result<(), BusinessError> {
-        let known = |id| self.staff.contains_key(&id);
+    /// Who was listed before may stay listed, so that a departure does not block other edits.
+    fn check_service(&self, service: &Service, old: Option<&Service>) -> Result<(), BusinessError> {
+        let listed = old.and_then(|old| old.staff_ids.as_ref());
+        let known =
+            |id| self.staff.contains_key(&id) || listed.is_some_and(|listed| listed.contains(&id));
         service.validate(self.profile.value.currency, known).done().map_err(BusinessError::Invalid)
     }
 
-    fn check_staff(&self, member: &StaffMember) -> Result<(), BusinessError> {
-        let known = |id| self.services.contains_key(&id);
+    /// What was listed before may stay listed, so that an archived service does not block edits.
+    fn check_staff(
+        &self,
+        member: &StaffMember,
+        old: Option<&StaffMember>,
+    ) -> Result<(), BusinessError> {
+        let listed = old.and_then(|old| old.service_ids.as_ref());
+        let known = |id| {
+            self.services.contains_key(&id) || listed.is_some_and(|listed| listed.contains(&id))
+        };
         member.validate(known).done().map_err(BusinessError::Invalid)
     }
 }

@@ -132,3 +132,26 @@ fn reminder_offsets_are_few_distinct_and_positive() {
         ["reminder_offsets_minutes[1]", "reminder_offsets_minutes[2]"]
     );
 }
+
+#[test]
+fn a_service_can_be_edited_after_somebody_who_was_listed_left() {
+    let staff_id = StaffId::new(Uuid::from_u128(7));
+    let member = StaffMember { name: "Dana".into(), active: true, kind: None, service_ids: None };
+    let listed = Service { staff_ids: Some(vec![staff_id]), ..cut() };
+    TestFramework::<Business>::with(())
+        .given(vec![
+            registered(),
+            BusinessEvent::StaffAdded { staff_id, member },
+            BusinessEvent::ServiceAdded { service_id: service_id(), service: listed.clone() },
+            BusinessEvent::StaffRemoved { staff_id },
+        ])
+        .when(BusinessCommand::ChangeService {
+            service_id: service_id(),
+            change: ServiceChange { duration_minutes: Some(60), ..ServiceChange::default() },
+            expected: None,
+        })
+        .then_expect_events(vec![BusinessEvent::ServiceChanged {
+            service_id: service_id(),
+            service: Service { duration_minutes: 60, ..listed },
+        }]);
+}

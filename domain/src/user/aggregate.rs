@@ -63,8 +63,6 @@ pub enum User {
 
 pure_aggregate!(User, "user", UserCommand, UserEvent, UserError);
 
-impl User {}
-
 impl Decide for User {
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
         let UserCommand::Create { business_id, role } = command;

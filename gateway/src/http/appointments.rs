@@ -21,6 +21,7 @@ use super::{
     answer::{Freshness, Items, Price, Tagged, Written},
     context,
     extract::{self, Id, Member, Owner},
+    shape::Instant,
 };
 
 const MOST: u32 = 200;
@@ -32,10 +33,10 @@ const MOST: u32 = 200;
 pub(crate) struct ListQuery {
     /// Starting at or after this instant.
     #[param(value_type = Option<String>, format = DateTime)]
-    from: Option<Timestamp>,
+    from: Option<Instant>,
     /// Starting before this instant.
     #[param(value_type = Option<String>, format = DateTime)]
-    to: Option<Timestamp>,
+    to: Option<Instant>,
     #[param(value_type = Option<String>)]
     staff_id: Option<StaffId>,
     #[param(value_type = Option<String>)]
@@ -272,7 +273,8 @@ fn refused(error: CommandError<EndingRefused>) -> Problem {
 }
 
 /// Appointments by start.
-#[utoipa::path(get, path = "/api/v1/appointments", tag = "appointments", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/appointments", tag = "appointments",
+    operation_id = "list_appointments", security(("bearer" = [])),
     params(ListQuery),
     responses((status = 200, body = Items<ListedAppointment>), (status = 401, body = Problem),
               (status = 422, body = Problem), (status = 503, body = Problem)))]
@@ -292,8 +294,8 @@ pub(crate) async fn list(
         .map_err(|message| Problem::invalid_field("cursor", message))?;
     api.wait(super::AGENDA, query.min_position).await?;
     let filter = AgendaFilter {
-        from: query.from,
-        to: query.to,
+        from: query.from.map(|from| from.0),
+        to: query.to.map(|to| to.0),
         staff_id: query.staff_id,
         service_id: query.service_id,
         customer_id: query.customer_id,
@@ -308,6 +310,7 @@ pub(crate) async fn list(
 
 /// One appointment, with its guest and every message about it.
 #[utoipa::path(get, path = "/api/v1/appointments/{id}", tag = "appointments",
+    operation_id = "get_appointment",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
     responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
               (status = 404, body = Problem)))]
@@ -324,6 +327,7 @@ pub(crate) async fn get(
 
 /// Every event of an appointment.
 #[utoipa::path(get, path = "/api/v1/appointments/{id}/history", tag = "appointments",
+    operation_id = "get_appointment_history",
     security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 200, body = Items<HistoryAnswer>), (status = 401, body = Problem),
               (status = 404, body = Problem)))]
@@ -339,6 +343,7 @@ pub(crate) async fn history(
 
 /// Call an appointment off. Its pending reminders end.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/cancel", tag = "appointments",
+    operation_id = "cancel_appointment",
     security(("bearer" = [])), params(("id" = String, Path)), request_body = CancelRequest,
     responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
               (status = 403, body = Problem), (status = 404, body = Problem),
@@ -354,6 +359,7 @@ pub(crate) async fn cancel(
 
 /// Call an appointment off; also when it is called off already.
 #[utoipa::path(delete, path = "/api/v1/appointments/{id}", tag = "appointments",
+    operation_id = "delete_appointment",
     security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
               (status = 404, body = Problem), (status = 409, body = Problem)))]
@@ -368,6 +374,7 @@ pub(crate) async fn delete(
 
 /// The guest came and was served.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/complete", tag = "appointments",
+    operation_id = "complete_appointment",
     security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
               (status = 403, body = Problem), (status = 404, body = Problem),
@@ -382,6 +389,7 @@ pub(crate) async fn complete(
 
 /// The guest did not come.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/no-show", tag = "appointments",
+    operation_id = "mark_no_show",
     security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
               (status = 403, body = Problem), (status = 404, body = Problem),

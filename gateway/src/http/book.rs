@@ -22,6 +22,7 @@ use super::{
     answer::{Price, Written},
     context,
     extract::Json,
+    shape::{self, Instant, object},
     slots::SlotAnswer,
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct BookRequest {
     staff_id: Option<String>,
     /// An instant (RFC 3339), or local time of the business without offset.
     start: String,
+    #[serde(deserialize_with = "object")]
     customer: Customer,
     /// The guest's own zone, for their mails.
     #[schema(value_type = Option<String>)]
@@ -123,11 +125,12 @@ impl BookRequest {
 }
 
 fn start(text: &str) -> Result<Start, Problem> {
-    if let Ok(at) = text.parse::<Timestamp>() {
+    if let Ok(Instant(at)) = text.to_owned().try_into() {
         return Ok(Start::At(at));
     }
+    let instant = text.parse::<Timestamp>().is_ok();
     let local = text.contains('T').then(|| text.parse::<DateTime>().ok()).flatten();
-    local.map(Start::Local).ok_or_else(|| {
+    local.filter(|local| !instant && shape::in_range(*local)).map(Start::Local).ok_or_else(|| {
         let message = "must be an instant (RFC 3339), or local time like 2026-03-02T09:00:00";
         Problem::invalid_field("start", message)
     })

@@ -16,6 +16,7 @@ use super::{
     answer::{Freshness, Tagged, Written},
     context,
     extract::{self, IfMatch, Member, Owner, present},
+    shape::maybe_object,
 };
 
 /// Profile and policies of a business.
@@ -99,6 +100,7 @@ pub(crate) struct ProfilePatch {
     #[schema(value_type = Option<String>)]
     currency: Option<Currency>,
     reminder_offsets_minutes: Option<Vec<u32>>,
+    #[serde(default, deserialize_with = "maybe_object")]
     booking_policy: Option<PolicyPatch>,
 }
 
@@ -191,7 +193,8 @@ pub(crate) async fn get_profile(
 }
 
 /// Change the profile or a policy.
-#[utoipa::path(patch, path = "/api/v1/business/profile", tag = "business", security(("bearer" = [])),
+#[utoipa::path(patch, path = "/api/v1/business/profile", tag = "business",
+    operation_id = "change_profile", security(("bearer" = [])),
     params(("If-Match" = String, Header, description = "the ETag of the profile, or *")),
     request_body = ProfilePatch,
     responses((status = 200, body = ProfileAnswer), (status = 401, body = Problem),

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use domain::BusinessId;
-use streams::{Actor, CommandContext, clock};
+use streams::{Actor, CommandContext, Origin, clock};
 use tracing::Instrument;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,12 +32,14 @@ pub(crate) fn request_id() -> String {
 
 /// What the events of this request are stamped with.
 pub(crate) fn command(business_id: BusinessId, actor: Actor) -> CommandContext {
+    CommandContext { business_id, actor, now: clock::now(), origin: origin() }
+}
+
+/// What ties the events of this request together: its id, when that is a UUID.
+pub(crate) fn origin() -> Origin {
     let current = CURRENT.try_with(Clone::clone).ok();
     let request_id = current.as_ref().and_then(|current| current.request_id.parse().ok());
-    CommandContext {
-        business_id,
-        actor,
-        now: clock::now(),
+    Origin {
         correlation_id: request_id.unwrap_or_else(clock::new_id),
         causation_id: None,
         traceparent: current.and_then(|current| current.traceparent),
@@ -61,7 +63,13 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
     let current = current(request.headers());
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().to_string();
+    // A label with the caller's own words would make a series of each.
+    let method = match request.method().as_str() {
+        known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => {
+            known.to_owned()
+        }
+        _ => "other".to_owned(),
+    };
     let id = current.request_id.clone();
     let span = tracing::info_span!("request", %method, route, request_id = id,
         traceparent = current.traceparent);

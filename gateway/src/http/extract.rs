@@ -11,7 +11,7 @@ use domain::{BusinessId, UserId, user::Role};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use streams::Actor;
 
-use super::{Api, Problem};
+use super::{Api, Problem, shape::Object};
 
 /// Somebody who is signed in, as whatever.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             }
         })?;
         json.end().map_err(|error| malformed(&error))?;
+        let Object(value) = value;
         Ok(Self(value))
     }
 }
@@ -118,10 +119,10 @@ fn unread(error: &BytesRejection) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", "the body could not be read")
 }
 
-/// serde names a missing or unknown field only in its words: put it in the path.
+/// serde names a missing, unknown or repeated field only in its words: put it in the path.
 fn named(path: &str, words: &str) -> (String, String) {
     let message = words.split(" at line ").next().unwrap_or(words).to_owned();
-    let inner = ["missing field `", "unknown field `"]
+    let inner = ["missing field `", "unknown field `", "duplicate field `"]
         .iter()
         .find_map(|start| message.strip_prefix(start)?.split('`').next());
     let path = if path == "." { "" } else { path };
@@ -155,7 +156,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// An id in the path. One that is not an id is not found, like any unknown one.
+/// An id or a name in the path. One that cannot be one is not found, like any unknown one.
 pub(crate) struct Id<T>(pub(crate) T);
 
 impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {

@@ -45,7 +45,8 @@ pub(crate) async fn healthz() -> &'static str {
 pub(crate) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
     let nats = api.broker.is_connected();
     let postgres = api.database.answers().await;
-    let found = if postgres { projections::status(&api.database).await.ok() } else { None };
+    let found =
+        if postgres { projections::status(&api.database, LAG + 1).await.ok() } else { None };
     let Some(found) = found else {
         let consumers = vec![];
         let readiness = Readiness { status: "unavailable", postgres: false, nats, consumers };

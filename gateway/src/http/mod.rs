@@ -5,12 +5,14 @@ mod appointments;
 mod book;
 mod business;
 mod context;
+mod document;
 mod extract;
 mod health;
 mod identity;
 mod problem;
 mod public;
 mod services;
+mod shape;
 mod slots;
 mod staff;
 mod time_off;
@@ -30,10 +32,6 @@ use streams::{Cursor, Database, broker::Broker};
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, limit::RequestBodyLimitLayer,
     timeout::TimeoutLayer,
-};
-use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
@@ -78,38 +76,8 @@ impl Api {
 const AVAILABILITY: &str = projections::CONSUMERS[0];
 const AGENDA: &str = projections::CONSUMERS[1];
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "ApptRemind",
-        description = "Appointments: owners publish services, guests book, reminders go out.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
-    ),
-    modifiers(&Bearer),
-    tags(
-        (name = "identity", description = "Who signs in"),
-        (name = "business", description = "What the owner publishes"),
-        (name = "public", description = "What guests use, without signing in"),
-        (name = "appointments", description = "What is booked"),
-        (name = "operations", description = "Whether it runs"),
-    )
-)]
-struct Document;
-
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        document
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
-
 fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::empty())
         .routes(routes!(identity::register))
         .routes(routes!(identity::login))
         .routes(routes!(identity::refresh))
@@ -139,12 +107,13 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The API document (`OpenAPI` 3.1).
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    document::complete(routes().into_openapi())
 }
 
 /// The whole API, with its document and the page that shows it.
 pub(crate) fn router(api: Api) -> Router {
     let (router, document) = routes().split_for_parts();
+    let document = document::complete(document);
     router
         .with_state(api)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))

@@ -1,7 +1,4 @@
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use commands::{CommandError, directory::Named};
 use domain::{BusinessId, Currency, StaffId, Zone};
 use serde::Serialize;
@@ -9,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api, Problem,
+    extract::Id,
     services::{self, ServiceAnswer},
 };
 
@@ -42,6 +40,10 @@ pub(crate) struct PublicStaff {
 impl Api {
     /// The business behind a public name.
     pub(super) async fn named(&self, named: Named<'_>) -> Result<BusinessId, Problem> {
+        // Postgres has no text with NUL, so no business has such a handle.
+        if matches!(named, Named::Handle(handle) if handle.contains('\0')) {
+            return Err(Problem::not_found());
+        }
         let found: Result<_, CommandError<std::convert::Infallible>> =
             self.commands.find_business(named).await;
         let found = found.map_err(|error| Problem::of(error, |never| match never {}))?;
@@ -51,11 +53,12 @@ impl Api {
 
 /// A business and what it offers.
 #[utoipa::path(get, path = "/api/v1/public/businesses/{handle}", tag = "public",
+    operation_id = "get_public_business",
     params(("handle" = String, Path)),
     responses((status = 200, body = PublicBusiness), (status = 404, body = Problem)))]
 pub(crate) async fn business(
     State(api): State<Api>,
-    Path(handle): Path<String>,
+    Id(handle): Id<String>,
 ) -> Result<Json<PublicBusiness>, Problem> {
     let id = api.named(Named::Handle(&handle)).await?;
     let (state, _) = api.business_of(id, None).await?;

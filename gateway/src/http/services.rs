@@ -11,6 +11,7 @@ use super::{
     Api, Problem,
     answer::{Freshness, Items, Price, Tagged, Written},
     extract::{self, Id, IfMatch, Member, Owner, present},
+    shape::{maybe_object, object},
 };
 
 /// A service.
@@ -56,6 +57,7 @@ pub(crate) struct ServiceRequest {
     description: Option<String>,
     /// 5 to 1440.
     duration_minutes: u32,
+    #[serde(deserialize_with = "object")]
     price: Price,
     #[serde(default)]
     buffer_before_minutes: u32,
@@ -75,6 +77,7 @@ pub(crate) struct ServicePatch {
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
     duration_minutes: Option<u32>,
+    #[serde(default, deserialize_with = "maybe_object")]
     price: Option<Price>,
     buffer_before_minutes: Option<u32>,
     buffer_after_minutes: Option<u32>,
@@ -93,7 +96,8 @@ pub(super) fn all(state: &BusinessState) -> Vec<ServiceAnswer> {
 }
 
 /// The services on offer.
-#[utoipa::path(get, path = "/api/v1/business/services", tag = "business", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/business/services", tag = "business",
+    operation_id = "list_services", security(("bearer" = [])),
     params(Freshness),
     responses((status = 200, body = Items<ServiceAnswer>), (status = 401, body = Problem)))]
 pub(crate) async fn list(
@@ -107,6 +111,7 @@ pub(crate) async fn list(
 
 /// Offer a service.
 #[utoipa::path(post, path = "/api/v1/business/services", tag = "business",
+    operation_id = "create_service",
     security(("bearer" = [])), request_body = ServiceRequest,
     responses((status = 201, body = ServiceAnswer), (status = 401, body = Problem),
               (status = 403, body = Problem), (status = 422, body = Problem)))]
@@ -134,6 +139,7 @@ pub(crate) async fn create(
 
 /// One service.
 #[utoipa::path(get, path = "/api/v1/business/services/{id}", tag = "business",
+    operation_id = "get_service",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
     responses((status = 200, body = ServiceAnswer), (status = 401, body = Problem),
               (status = 404, body = Problem)))]
@@ -150,6 +156,7 @@ pub(crate) async fn get(
 
 /// Change a service. What is booked keeps what it was booked with.
 #[utoipa::path(patch, path = "/api/v1/business/services/{id}", tag = "business",
+    operation_id = "change_service",
     security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "its ETag, or *")),
     request_body = ServicePatch,
@@ -181,6 +188,7 @@ pub(crate) async fn patch(
 
 /// Stop offering a service. What is booked stays booked.
 #[utoipa::path(delete, path = "/api/v1/business/services/{id}", tag = "business",
+    operation_id = "archive_service",
     security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
               (status = 404, body = Problem)))]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use streams::{Cursor, clock};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, Problem, extract};
+use super::{Api, Problem, extract, shape};
 
 /// The longest range of one answer, in local dates.
 const MAX_DAYS: i32 = 62;
@@ -106,6 +106,10 @@ impl SlotsQuery {
                 return Err(Problem::invalid_field("date", "is needed, or from and to"));
             }
         };
+        if !shape::in_range(from.into()) {
+            let name = if self.date.is_some() { "date" } else { "from" };
+            return Err(Problem::invalid_field(name, "is too far away"));
+        }
         let days = from.until(to).map_or(i32::MAX, |span| span.get_days());
         if (0..MAX_DAYS).contains(&days) {
             return Ok((from, to));
@@ -159,7 +163,8 @@ fn service(
 }
 
 /// Starts that can be booked now.
-#[utoipa::path(get, path = "/api/v1/public/slots", tag = "public", params(SlotsQuery),
+#[utoipa::path(get, path = "/api/v1/public/slots", tag = "public",
+    operation_id = "list_slots", params(SlotsQuery),
     responses((status = 200, body = SlotsAnswer), (status = 404, body = Problem),
               (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn slots(
@@ -182,6 +187,10 @@ pub(crate) async fn slots(
         now: clock::now(),
     };
     let found = api.availability.slots(&state, position, &asked).await?;
+    if !found.complete {
+        let message = "must be nearer to from: there are too many slots for one answer";
+        return Err(Problem::invalid_field("to", message));
+    }
     Ok(Json(SlotsAnswer {
         slots: found.slots.iter().map(|slot| SlotAnswer::of(slot, &zone)).collect(),
         position: found.position.to_string(),

@@ -85,7 +85,8 @@ fn answer(id: StaffId, member: &StaffMember, email: Option<String>) -> StaffAnsw
 }
 
 /// The roster.
-#[utoipa::path(get, path = "/api/v1/business/staff", tag = "business", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/business/staff", tag = "business",
+    operation_id = "list_staff", security(("bearer" = [])),
     params(Freshness),
     responses((status = 200, body = Items<StaffAnswer>), (status = 401, body = Problem)))]
 pub(crate) async fn list(
@@ -102,7 +103,8 @@ pub(crate) async fn list(
 }
 
 /// Take somebody on. They work Monday to Friday, 9 to 5, until their hours are set.
-#[utoipa::path(post, path = "/api/v1/business/staff", tag = "business", security(("bearer" = [])),
+#[utoipa::path(post, path = "/api/v1/business/staff", tag = "business",
+    operation_id = "create_staff", security(("bearer" = [])),
     request_body = StaffRequest,
     responses((status = 201, body = StaffAnswer), (status = 401, body = Problem),
               (status = 403, body = Problem), (status = 422, body = Problem)))]
@@ -130,6 +132,7 @@ pub(crate) async fn create(
 
 /// One staff member.
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}", tag = "business",
+    operation_id = "get_staff",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
     responses((status = 200, body = StaffAnswer), (status = 401, body = Problem),
               (status = 404, body = Problem)))]
@@ -146,6 +149,7 @@ pub(crate) async fn get(
 
 /// Change a staff member.
 #[utoipa::path(patch, path = "/api/v1/business/staff/{id}", tag = "business",
+    operation_id = "change_staff",
     security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "its ETag, or *")),
     request_body = StaffPatch,
@@ -177,6 +181,7 @@ pub(crate) async fn patch(
 
 /// Take somebody off the roster. What is booked stays booked.
 #[utoipa::path(delete, path = "/api/v1/business/staff/{id}", tag = "business",
+    operation_id = "remove_staff",
     security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
               (status = 404, body = Problem)))]

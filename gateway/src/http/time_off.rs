@@ -11,6 +11,7 @@ use super::{
     answer::{Items, Written},
     context,
     extract::{self, Id, Ids, Member, Owner},
+    shape::Instant,
 };
 
 const LIMIT: i64 = 500;
@@ -44,9 +45,9 @@ pub(crate) struct TimeOffCreated {
 #[schema(example = json!({"start": "2026-12-21T00:00:00Z", "end": "2026-12-28T00:00:00Z", "reason": "holiday"}))]
 pub(crate) struct TimeOffRequest {
     #[schema(value_type = String, format = DateTime)]
-    start: Timestamp,
+    start: Instant,
     #[schema(value_type = String, format = DateTime)]
-    end: Timestamp,
+    end: Instant,
     reason: Option<String>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct TimeOffRequest {
 pub(crate) struct TimeOffQuery {
     /// Only those that end after; now when absent.
     #[param(value_type = Option<String>, format = DateTime)]
-    from: Option<Timestamp>,
+    from: Option<Instant>,
     /// Wait for this position of an earlier write, two seconds at most.
     #[param(value_type = Option<String>)]
     min_position: Option<Cursor>,
@@ -82,6 +83,7 @@ fn refused(error: CommandError<TimeOffRefused>) -> Problem {
 
 /// When a staff member is away.
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
+    operation_id = "list_time_off",
     security(("bearer" = [])), params(("id" = String, Path), TimeOffQuery),
     responses((status = 200, body = Items<TimeOffAnswer>), (status = 401, body = Problem),
               (status = 404, body = Problem)))]
@@ -95,7 +97,7 @@ pub(crate) async fn list(
     if !state.staff.contains_key(&id) {
         return Err(Problem::not_found());
     }
-    let from = query.from.unwrap_or_else(clock::now);
+    let from = query.from.map_or_else(clock::now, |from| from.0);
     let rows = api.availability.time_off(member.business_id, id, from, LIMIT).await?;
     let answer = |row: projections::availability::TimeOffRow| TimeOffAnswer {
         id: row.time_off_id,
@@ -108,6 +110,7 @@ pub(crate) async fn list(
 
 /// Enter an absence. Appointments booked in that time stay booked and are named.
 #[utoipa::path(post, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
+    operation_id = "create_time_off",
     security(("bearer" = [])), params(("id" = String, Path)), request_body = TimeOffRequest,
     responses((status = 201, body = TimeOffCreated), (status = 401, body = Problem),
               (status = 403, body = Problem), (status = 404, body = Problem),
@@ -118,7 +121,7 @@ pub(crate) async fn create(
     Id(staff_id): Id<StaffId>,
     extract::Json(request): extract::Json<TimeOffRequest>,
 ) -> Result<Written<TimeOffCreated>, Problem> {
-    let slot = TimeSlot::try_new(request.start, request.end)
+    let slot = TimeSlot::try_new(request.start.0, request.end.0)
         .map_err(|_empty| Problem::invalid_field("end", "must come after start"))?;
     let time_off_id = TimeOffId::new(clock::new_id());
     let add = AddTimeOff { staff_id, time_off_id, slot, reason: request.reason };
@@ -141,7 +144,8 @@ pub(crate) async fn create(
 
 /// Take an absence back.
 #[utoipa::path(delete, path = "/api/v1/business/staff/{id}/time-off/{time_off_id}",
-    tag = "business", security(("bearer" = [])),
+    tag = "business",
+    operation_id = "remove_time_off", security(("bearer" = [])),
     params(("id" = String, Path), ("time_off_id" = String, Path)),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
               (status = 404, body = Problem)))]

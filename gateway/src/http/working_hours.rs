@@ -15,6 +15,7 @@ use super::{
     answer::{Freshness, Tagged, Written},
     context,
     extract::{self, Id, IfMatch, Member, Owner},
+    shape::objects,
 };
 
 /// When somebody works: the wall clock of the business.
@@ -26,9 +27,10 @@ use super::{
 }))]
 pub(crate) struct WorkingHours {
     /// Windows of every week. Those of a day that touch or overlap count as one.
+    #[serde(deserialize_with = "objects")]
     weekly: Vec<Weekly>,
     /// Windows of single dates, in place of the weekly ones; none means closed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     overrides: Vec<Override>,
 }
 
@@ -51,6 +53,7 @@ pub(crate) struct Weekly {
 pub(crate) struct Override {
     #[schema(value_type = String, format = Date)]
     date: Date,
+    #[serde(deserialize_with = "objects")]
     windows: Vec<DateWindow>,
 }
 
@@ -101,6 +104,7 @@ impl From<&Hours> for WorkingHours {
 
 /// When a staff member works.
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}/working-hours", tag = "business",
+    operation_id = "get_working_hours",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
     responses((status = 200, body = WorkingHours), (status = 401, body = Problem),
               (status = 404, body = Problem)))]
@@ -110,7 +114,10 @@ pub(crate) async fn get(
     Id(id): Id<StaffId>,
     extract::Query(fresh): extract::Query<Freshness>,
 ) -> Result<Tagged<WorkingHours>, Problem> {
-    api.wait(super::AVAILABILITY, fresh.min_position).await?;
+    let (state, _) = api.business_of(member.business_id, fresh.min_position).await?;
+    if !state.staff.contains_key(&id) {
+        return Err(Problem::not_found());
+    }
     let mut found = api.availability.hours(member.business_id, &[id]).await?;
     let hours = found.remove(&id).ok_or_else(Problem::not_found)?;
     Ok(Tagged(hours.version, (&hours.hours).into()))
@@ -118,6 +125,7 @@ pub(crate) async fn get(
 
 /// Set when a staff member works. Guests see it in the next answer.
 #[utoipa::path(put, path = "/api/v1/business/staff/{id}/working-hours", tag = "business",
+    operation_id = "set_working_hours",
     security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "the ETag of the hours, or *")),
     request_body = WorkingHours,

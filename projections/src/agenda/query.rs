@@ -121,7 +121,7 @@ impl Agenda {
         let limit = i64::from(filter.limit);
         let rows = sqlx::query(
             "SELECT a.*, p.name AS customer_name
-               FROM agenda.appointment a LEFT JOIN appointment_private p USING (appointment_id)
+               FROM agenda.appointment a LEFT JOIN appointment_private p USING (appointment_id, business_id)
               WHERE a.business_id = $1
                 AND ($2::timestamptz IS NULL OR a.starts_at >= $2)
                 AND ($3::timestamptz IS NULL OR a.starts_at < $3)

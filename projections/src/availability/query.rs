@@ -179,7 +179,9 @@ impl Availability {
     ) -> Result<Vec<TimeOffRow>, ReadError> {
         let rows = sqlx::query(
             "SELECT DISTINCT b.source_id, b.starts_at, b.ends_at, p.reason
-               FROM availability.busy b LEFT JOIN time_off_private p ON p.time_off_id = b.source_id
+               FROM availability.busy b
+               LEFT JOIN time_off_private p
+                 ON p.time_off_id = b.source_id AND p.business_id = b.business_id
               WHERE b.business_id = $1 AND b.staff_id = $2 AND b.kind = 'time_off'
                 AND b.ends_at > $3
               ORDER BY b.starts_at, b.source_id LIMIT $4",

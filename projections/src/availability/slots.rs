@@ -43,7 +43,12 @@ pub struct SlotList {
     pub slots: Vec<OfferedSlot>,
     /// How far the model had come.
     pub position: Cursor,
+    /// False when there are more than an answer can hold: ask for less.
+    pub complete: bool,
 }
+
+/// The most slots of one answer.
+const MOST: usize = 20_000;
 
 impl Availability {
     /// The bookable slots of a business that the caller has read already.
@@ -57,7 +62,7 @@ impl Availability {
         query: &SlotQuery,
     ) -> Result<SlotList, ReadError> {
         let Some(service) = state.services.get(&query.service_id) else {
-            return Ok(SlotList { slots: vec![], position });
+            return Ok(SlotList { slots: vec![], position, complete: true });
         };
         let asked = |id: &StaffId| query.staff_id.is_none_or(|wanted| wanted == *id);
         let staff: Vec<StaffId> = state.staff_for(query.service_id).filter(asked).collect();
@@ -84,8 +89,11 @@ impl Availability {
                 query.now,
             );
             slots.extend(found.into_iter().map(|slot| OfferedSlot { slot, staff_id }));
+            if slots.len() > MOST {
+                return Ok(SlotList { slots: vec![], position, complete: false });
+            }
         }
         slots.sort_unstable();
-        Ok(SlotList { slots, position })
+        Ok(SlotList { slots, position, complete: true })
     }
 }

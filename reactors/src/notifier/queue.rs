@@ -71,7 +71,7 @@ async fn work(broker: &Broker, notifier: &Arc<Notifier>) -> Result<(), BoxError>
     if !broker.is_connected() {
         return Ok(());
     }
-    topology::ensure(broker).await?;
+    topology::ensure_streams(broker).await?;
     let stream = broker.jetstream().get_stream_no_info(topology::NOTIFY).await?;
     let config = pull::Config {
         durable_name: Some(CONSUMER.to_owned()),

@@ -52,12 +52,12 @@ impl Notifier {
         let Some(event) = events.last().cloned() else { return Ok(()) };
         let state = work::state_after(&event);
         let mut next_at = None;
-        if let NotificationEvent::Deferred { next_at: at, .. } = event {
+        if let NotificationEvent::Deferred { next_at: at, .. } = &event {
             next_at = Some(at.to_sqlx());
         }
         let mut writing = self.log.begin().await?;
-        let streams = [(row.business_id, row.stream(), row.sequence, events)];
-        work::append(writing.connection(), "notifier", streams.into_iter()).await?;
+        let append = std::iter::once(row.append(events));
+        work::append(writing.connection(), "notifier", append).await?;
         let updated = sqlx::query(
             "UPDATE notification
                 SET state = $2, sequence = sequence + 1, next_at = coalesce($3, next_at),
@@ -74,7 +74,8 @@ impl Notifier {
         if updated.rows_affected() != 1 {
             return Err(CommitError::Conflict);
         }
-        if state == "failed" {
+        // A guest without an address is nothing that a person could retry.
+        if let (NotificationEvent::Failed { .. }, Some(answer)) = (&event, answer) {
             self.set_aside(&mut writing, taken, answer).await?;
         }
         writing.commit().await?;
@@ -87,7 +88,7 @@ impl Notifier {
         &self,
         writing: &mut streams::log::Writing,
         taken: &Taken,
-        answer: Option<&str>,
+        answer: &str,
     ) -> Result<(), CommitError> {
         sqlx::query(
             "INSERT INTO dead_letter (id, business_id, consumer, subject_id, reason)
@@ -97,7 +98,7 @@ impl Notifier {
         .bind(work::token())
         .bind(taken.work.business_id.uuid())
         .bind(taken.work.notification_id.to_string())
-        .bind(answer.unwrap_or("no contact"))
+        .bind(answer)
         .execute(writing.connection())
         .await?;
         Ok(())

@@ -13,6 +13,8 @@ const BATCH: usize = 500;
 /// Without messages for so long, Postgres is asked whether there are any: what the broker lost, or
 /// cannot deliver because it is away, is late by this much and no more.
 const PATIENCE: Duration = Duration::from_millis(1_000);
+/// A batch that takes longer has lost its server.
+const ATTEMPT: Duration = Duration::from_secs(60);
 const BACK_OFF: Duration = Duration::from_millis(500);
 const HALTED: Duration = Duration::from_secs(5);
 
@@ -75,7 +77,7 @@ impl<F: Follower> Following<'_, F> {
                 cursor = self.catch_up(&mut connection, cursor).await?;
             }
             if live.is_none() {
-                live = self.subscribe().await;
+                live = self.subscribe(&mut connection).await;
             }
             let Some(subscription) = &mut live else {
                 tokio::time::sleep(PATIENCE).await;
@@ -95,11 +97,11 @@ impl<F: Follower> Following<'_, F> {
     }
 
     /// While the broker is away the feed in Postgres has to do.
-    async fn subscribe(&self) -> Option<Live> {
+    async fn subscribe(&self, connection: &mut PgConnection) -> Option<Live> {
         if !self.broker.is_connected() {
             return None;
         }
-        match Live::subscribe(self.broker, F::NAME, BATCH).await {
+        match Live::subscribe(self.broker, connection, F::NAME, BATCH).await {
             Ok(live) => Some(live),
             Err(error) => {
                 tracing::warn!(consumer = F::NAME, %error, "cannot subscribe");
@@ -195,6 +197,19 @@ impl<F: Follower> Following<'_, F> {
     }
 
     async fn attempt(
+        &self,
+        connection: &mut PgConnection,
+        from: Cursor,
+        batch: &[Recorded],
+    ) -> Result<(), Interrupted> {
+        let attempt = self.try_batch(connection, from, batch);
+        match tokio::time::timeout(ATTEMPT, attempt).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(Interrupted::Postgres(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    async fn try_batch(
         &self,
         connection: &mut PgConnection,
         from: Cursor,

@@ -6,6 +6,8 @@ use async_nats::jetstream::{
 };
 use futures::{Stream, StreamExt, stream::ReadyChunks};
 
+use sqlx::PgConnection;
+
 use crate::{BoxError, broker::Broker, topology};
 
 type Chunks = ReadyChunks<Pin<Box<dyn Stream<Item = Result<Message, BoxError>> + Send>>>;
@@ -20,10 +22,11 @@ impl Live {
     /// checkpoint has passed is skipped, so where the durable stands never matters.
     pub(super) async fn subscribe(
         broker: &Broker,
+        connection: &mut PgConnection,
         name: &str,
         batch: usize,
     ) -> Result<Self, BoxError> {
-        topology::ensure(broker).await?;
+        topology::ensure(broker, connection).await?;
         let stream = broker.jetstream().get_stream_no_info(topology::EVENTS).await?;
         let consumer = stream
             .get_or_create_consumer(

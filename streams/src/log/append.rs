@@ -30,9 +30,11 @@ WITH event AS (
                       event_version, payload, actor, correlation_id, causation_id, traceparent,
                       occurred_at)
   SELECT $1, e.kind, e.id, e.sequence, e.event_id, e.event_type, e.version, e.payload,
-         $9, $10, $11, $12, $13
+         $9, e.correlation, e.causation, e.traceparent, $13
     FROM unnest($2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::text[],
-                $8::jsonb[]) AS e (kind, id, sequence, event_id, event_type, version, payload)
+                $8::jsonb[], $10::uuid[], $11::uuid[], $12::text[])
+      AS e (kind, id, sequence, event_id, event_type, version, payload, correlation, causation,
+            traceparent)
    WHERE (SELECT guard_reads($14, $15, $16))
   RETURNING transaction_id, position
 ), answer AS (
@@ -162,6 +164,9 @@ fn large(number: u64) -> i64 {
 }
 
 async fn execute(executor: impl PgExecutor<'_>, unit: &UnitOfWork) -> Result<Cursor, CommitError> {
+    if unit.is_empty() {
+        return Err(CommitError::Store("a unit of work without events".into()));
+    }
     // In the order of the primary key: two writers of the same streams then wait for each other
     // instead of deadlocking.
     let mut events: Vec<&NewEvent> = unit.events.iter().collect();
@@ -170,6 +175,7 @@ async fn execute(executor: impl PgExecutor<'_>, unit: &UnitOfWork) -> Result<Cur
     let texts = |of: fn(&NewEvent) -> &String| -> Vec<&str> {
         events.iter().map(|event| of(event).as_str()).collect()
     };
+    let origins = || events.iter().map(|event| event.origin.as_ref().unwrap_or(&context.origin));
     let guards = &unit.guards;
     let answer = unit.idempotency.as_ref();
     let usage = unit.usage.as_ref();
@@ -186,9 +192,9 @@ async fn execute(executor: impl PgExecutor<'_>, unit: &UnitOfWork) -> Result<Cur
         .bind(texts(|e| &e.event_version))
         .bind(events.iter().map(|e| e.payload.clone()).collect::<Vec<Value>>())
         .bind(context.actor.to_string())
-        .bind(context.correlation_id)
-        .bind(context.causation_id)
-        .bind(context.traceparent.as_deref())
+        .bind(origins().map(|o| o.correlation_id).collect::<Vec<_>>())
+        .bind(origins().map(|o| o.causation_id).collect::<Vec<_>>())
+        .bind(origins().map(|o| o.traceparent.as_deref()).collect::<Vec<_>>())
         .bind(context.now.to_sqlx())
         .bind(guards.iter().map(|(key, _)| key.kind.as_str()).collect::<Vec<_>>())
         .bind(guards.iter().map(|(key, _)| key.id.as_str()).collect::<Vec<_>>())

@@ -68,9 +68,12 @@ pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<sqlx::Error>() else { return false };
     if let sqlx::Error::Database(refused) = error {
         let code = refused.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code);
-        // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 25006 read-only.
+        // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 25006 read-only,
+        // 25P03 idle in transaction.
         return code.is_some_and(|code| {
-            ["08", "53", "57P", "57014", "25006"].iter().any(|class| code.starts_with(class))
+            ["08", "53", "57P", "57014", "25006", "25P03"]
+                .iter()
+                .any(|class| code.starts_with(class))
         });
     }
     matches!(

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::Cursor;
+use crate::{Cursor, Origin};
 
 /// Names one stream: the aggregate's type and its id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +69,16 @@ pub struct Unreadable {
 }
 
 impl Recorded {
+    /// For what this event causes.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin {
+            correlation_id: self.correlation_id,
+            causation_id: Some(self.event_id),
+            traceparent: self.traceparent.clone(),
+        }
+    }
+
     /// The event, brought to the version that this build knows.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{CommitError, Loaded, StreamKey};
-use crate::{CommandContext, clock};
+use crate::{CommandContext, Origin, clock};
 
 /// All that one command changes: committed in one statement, or not at all.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct NewEvent {
     pub(super) event_type: String,
     pub(super) event_version: String,
     pub(super) payload: Value,
+    /// When it was not the unit's own context that caused it.
+    pub(super) origin: Option<Origin>,
 }
 
 /// The request that this unit answers, so that a repeat gets the same answer.
@@ -132,6 +134,20 @@ impl UnitOfWork {
         sequence: u64,
         events: Vec<E>,
     ) -> Result<(), CommitError> {
+        self.append_caused_by(None, stream, sequence, events)
+    }
+
+    /// As [`Self::append_after`], for events that each have an origin of their own.
+    ///
+    /// # Errors
+    /// When an event cannot be written as JSON.
+    pub fn append_caused_by<E: DomainEvent>(
+        &mut self,
+        origin: Option<&Origin>,
+        stream: &StreamKey,
+        sequence: u64,
+        events: Vec<E>,
+    ) -> Result<(), CommitError> {
         for (sequence, event) in (sequence + 1..).zip(events) {
             self.events.push(NewEvent {
                 stream: stream.clone(),
@@ -139,6 +155,7 @@ impl UnitOfWork {
                 event_id: clock::new_id(),
                 event_type: event.event_type(),
                 event_version: event.event_version(),
+                origin: origin.cloned(),
                 payload: serde_json::to_value(&event)
                     .map_err(|error| CommitError::Store(error.into()))?,
             });

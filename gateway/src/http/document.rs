@@ -1,0 +1,109 @@
+//! The API document: what every operation has in common is said here, once.
+
+use axum::http::StatusCode;
+use utoipa::{
+    Modify, OpenApi as _,
+    openapi::{
+        Content, OpenApi, Ref, RefOr, Response,
+        path::{Operation, ParameterIn, PathItem},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "ApptRemind",
+        description = "Appointments: owners publish services, guests book, reminders go out.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    modifiers(&Bearer),
+    tags(
+        (name = "identity", description = "Who signs in"),
+        (name = "business", description = "What the owner publishes"),
+        (name = "public", description = "What guests use, without signing in"),
+        (name = "appointments", description = "What is booked"),
+        (name = "operations", description = "Whether it runs"),
+    )
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document without operations.
+pub(super) fn empty() -> OpenApi {
+    Document::openapi()
+}
+
+/// The document once it has every operation.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    for path in document.paths.paths.values_mut() {
+        let PathItem { get, put, post, delete, patch, .. } = path;
+        for operation in [get, put, post, delete, patch].into_iter().flatten() {
+            add_common_problems(operation);
+            describe(operation);
+        }
+    }
+    document
+}
+
+const PROBLEM: &str = "#/components/schemas/Problem";
+
+/// What reading a request can answer, before the operation itself begins.
+fn add_common_problems(operation: &mut Operation) {
+    let mut common: Vec<u16> = vec![];
+    if operation.request_body.is_some() {
+        common.extend([400, 413, 415, 422]);
+    }
+    let parameters = operation.parameters.iter().flatten();
+    for parameter in parameters {
+        match parameter {
+            RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => common.push(422),
+            RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path => common.push(404),
+            RefOr::T(_) | RefOr::Ref(_) => {}
+        }
+    }
+    for status in common {
+        let problem = || {
+            let mut response = Response::new("");
+            let content = Content::new(Some(Ref::new(PROBLEM)));
+            response.content.insert(PROBLEM_JSON.to_owned(), content.into());
+            response.into()
+        };
+        operation.responses.responses.entry(status.to_string()).or_insert_with(problem);
+    }
+}
+
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Puts the status into words, and problems under their own content type.
+fn describe(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        let words = status.parse().ok().and_then(|status: StatusCode| status.canonical_reason());
+        if response.description.is_empty() {
+            response.description = words.unwrap_or_default().to_owned();
+        }
+        let is_problem = |content: &RefOr<Content>| match content {
+            RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) => {
+                schema.ref_location == PROBLEM
+            }
+            RefOr::T(_) | RefOr::Ref(_) => false,
+        };
+        if response.content.get("application/json").is_some_and(is_problem)
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM_JSON.to_owned(), content);
+        }
+    }
+}

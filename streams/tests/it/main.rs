@@ -1,0 +1,9 @@
+//! The event log and its fan-out, against real servers.
+#![cfg(test)]
+
+mod cqrs_es_faults;
+mod fan_out;
+mod feed;
+mod log;
+mod stock_reader;
+mod tally;

@@ -1,0 +1,111 @@
+//! A broker that a test may kill.
+
+use std::{path::PathBuf, time::Duration};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
+};
+
+use crate::{
+    eventually,
+    process::{Process, command, folder, free_port, give_away, last_words},
+    setting,
+};
+
+/// A nats-server with `JetStream`, on a port that it keeps.
+#[derive(Debug)]
+pub struct NatsServer {
+    process: Option<Process>,
+    folder: TempDir,
+    port: u16,
+}
+
+impl NatsServer {
+    /// Starts one with an empty store.
+    pub async fn start() -> Self {
+        let mut server = Self { process: None, folder: folder("nats"), port: free_port() };
+        while !server.launch().await {
+            // Somebody was quicker to take the port.
+            server.port = free_port();
+        }
+        server
+    }
+
+    /// Where it listens, also after [`Self::start_again`].
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Forgets streams, consumers and messages. The server must not be running.
+    ///
+    /// # Panics
+    /// When the folder cannot be removed.
+    pub fn delete_data(&mut self) {
+        assert!(self.process.is_none(), "kill it first");
+        let store = self.store();
+        if store.exists() {
+            std::fs::remove_dir_all(store).expect("a folder of ours");
+        }
+    }
+
+    /// Starts it again on the same port.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_again(&mut self) {
+        let up = self.launch().await;
+        assert!(up, "nats-server did not come up again: {}", last_words(&self.log()));
+    }
+
+    /// False when it ended at once: the port was taken.
+    async fn launch(&mut self) -> bool {
+        std::fs::create_dir_all(self.store()).expect("a folder for the store");
+        give_away(&self.store()).expect("a folder for the store");
+        let mut server = command(setting("APPTREMIND_TEST_NATS_SERVER"));
+        let (port, name) = (self.port.to_string(), self.name());
+        server.args(["--addr", "127.0.0.1", "--port", &port, "--name", &name, "--jetstream"]);
+        server.arg("--store_dir").arg(self.store());
+        let mut process = Process::start(server, &self.log());
+        let up = eventually("nats-server answers or ends", async || {
+            if process.has_ended() {
+                return Some(false);
+            }
+            self.answers().await.then_some(true)
+        })
+        .await;
+        self.process = up.then_some(process);
+        up
+    }
+
+    /// Whether the one that greets on the port is ours.
+    async fn answers(&self) -> bool {
+        let greeting = async {
+            let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).await.ok()?;
+            Some(line)
+        };
+        let greeting = tokio::time::timeout(Duration::from_secs(2), greeting).await;
+        matches!(greeting, Ok(Some(line)) if line.contains(&self.name()))
+    }
+
+    fn name(&self) -> String {
+        self.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
