@@ -141,7 +141,7 @@ async fn admin() -> PgConnection {
 }
 
 async fn execute(connection: &mut PgConnection, sql: &str) {
-    if let Err(error) = sqlx::query(sql).execute(connection).await {
+    if let Err(error) = sqlx::raw_sql(sql).execute(connection).await {
         panic!("{sql}: {error}");
     }
 }
