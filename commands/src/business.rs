@@ -6,7 +6,7 @@ use domain::{
     staff_schedule::{Hours, StaffSchedule, StaffScheduleEvent},
 };
 use streams::{
-    CommandContext, Cursor,
+    CommandContext, Cursor, feed,
     log::{CommitError, Histories, Loaded, StreamKey, UnitOfWork, Writing},
 };
 
@@ -73,7 +73,8 @@ impl Commands {
         }
         let state = after.registered().ok_or(Attempt::Refused(BusinessError::NotFound))?.clone();
         if events.is_empty() && change.staff_email.is_none() {
-            return Ok(Done::new(state, last_position(&histories, &key)));
+            let position = self.last_position(&histories, &key).await?;
+            return Ok(Done::new(state, position));
         }
         let mut unit = UnitOfWork::new(context.clone());
         unit.append(&before, events.clone())?;
@@ -102,9 +103,16 @@ fn begin_schedule(unit: &mut UnitOfWork, staff_id: StaffId) -> Result<(), Commit
     unit.append_after(&key, 0, vec![StaffScheduleEvent::HoursSet { hours: Hours::office() }])
 }
 
-/// The position of the last event of a stream that was loaded.
-pub(crate) fn last_position(histories: &Histories, key: &StreamKey) -> Cursor {
-    histories.events(key).last().map_or(Cursor::START, |event| event.cursor)
+impl Commands {
+    /// What the command answered that made the stream what it is: for one that finds it already so.
+    pub(crate) async fn last_position(
+        &self,
+        histories: &Histories,
+        key: &StreamKey,
+    ) -> Result<Cursor, sqlx::Error> {
+        let Some(last) = histories.events(key).last() else { return Ok(Cursor::START) };
+        feed::end_of_transaction(self.log.database().pool(), last.cursor).await
+    }
 }
 
 const fn staff_of(command: &BusinessCommand) -> Option<StaffId> {

@@ -8,9 +8,7 @@ use streams::{
     log::{Loaded, StreamKey, UnitOfWork},
 };
 
-use crate::{
-    CommandError, Commands, Done, again::until_decided, business::last_position, error::Attempt,
-};
+use crate::{CommandError, Commands, Done, again::until_decided, error::Attempt};
 
 /// The hours as they are after the change.
 #[derive(Debug, Clone)]
@@ -73,7 +71,7 @@ impl Commands {
         unit.append(&schedule, events.clone())?;
         unit.guard(&business);
         let position = if unit.is_empty() {
-            last_position(&histories, &key)
+            self.last_position(&histories, &key).await?
         } else {
             self.log.commit(&unit).await?
         };

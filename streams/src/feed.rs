@@ -57,6 +57,24 @@ pub async fn head(executor: impl PgExecutor<'_>) -> Result<Cursor, sqlx::Error> 
     })
 }
 
+/// The last event of the transaction that `cursor` belongs to: what a command answered that wrote
+/// several streams.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn end_of_transaction(
+    executor: impl PgExecutor<'_>,
+    cursor: Cursor,
+) -> Result<Cursor, sqlx::Error> {
+    let last: Option<i64> = sqlx::query_scalar(
+        "SELECT max(position) FROM events WHERE transaction_id = $1::text::xid8",
+    )
+    .bind(cursor.xid())
+    .fetch_one(executor)
+    .await?;
+    Ok(Cursor::new(cursor.transaction_id, last.unwrap_or(cursor.position)))
+}
+
 /// How many events lie behind `after`, counted up to `most`.
 ///
 /// # Errors

@@ -9,8 +9,7 @@ use streams::{
 };
 
 use crate::{
-    CommandError, Commands, Done, again::until_decided, business::last_position, error::Attempt,
-    staff_calendar::week_keys,
+    CommandError, Commands, Done, again::until_decided, error::Attempt, staff_calendar::week_keys,
 };
 
 /// How a visit ends.
@@ -94,7 +93,8 @@ impl Commands {
         };
         let ended = Ended { visit: visit.clone(), status, version };
         if unit.is_empty() {
-            return Ok(Done::new(ended, last_position(&histories, &key)));
+            let position = self.last_position(&histories, &key).await?;
+            return Ok(Done::new(ended, position));
         }
         let Ending::Cancel { reason } = &end.ending else {
             return Ok(Done::new(ended, self.log.commit(&unit).await?));

@@ -63,6 +63,8 @@ impl FromStr for PageCursor {
     fn from_str(text: &str) -> Result<Self, PageCursorError> {
         let (micros, id) = text.split_once('.').ok_or(PageCursorError)?;
         let starts_at = micros.parse().ok().and_then(|m| Timestamp::from_microsecond(m).ok());
+        // Postgres knows no earlier dates than ours begin with.
+        let starts_at = starts_at.filter(|at| *at >= Timestamp::UNIX_EPOCH);
         match (starts_at, Uuid::try_parse(id)) {
             (Some(starts_at), Ok(appointment_id)) => Ok(Self { starts_at, appointment_id }),
             _ => Err(PageCursorError),

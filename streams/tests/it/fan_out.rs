@@ -181,17 +181,35 @@ impl World {
         assert_eq!(seen.len(), logged.len(), "doubled at the end");
     }
 
-    /// Waits until the broker has delivered all it holds, so that the fallback is not all that works.
+    /// Waits until the relay has published all events and the broker has delivered all it holds, so
+    /// that the fallback is not all that works.
     async fn until_delivered_by_the_broker(&self, consumer: &str) {
         let broker = Broker::connect(&self.nats_url).await.unwrap();
-        let last = self.logged().await.last().unwrap().to_string();
         eventually("the broker delivers all events", async || {
+            let relayed: bool = sqlx::query_scalar(
+                "SELECT (transaction_id, position) = (SELECT transaction_id, position FROM events
+                                                       ORDER BY 1 DESC, 2 DESC LIMIT 1)
+                   FROM relay_cursor",
+            )
+            .fetch_one(self.pool())
+            .await
+            .ok()?;
+            let stream = broker.jetstream().get_stream(topology::EVENTS).await.ok()?;
+            let held = stream.cached_info().state.messages;
+            let pending = stream.consumer_info(consumer).await.ok()?.num_pending;
+            (relayed && held > 0 && pending == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the consumer has acknowledged all that the broker holds.
+    async fn until_acknowledged(&self, consumer: &str) {
+        let broker = Broker::connect(&self.nats_url).await.unwrap();
+        eventually("the consumer acknowledges all events", async || {
             let stream = broker.jetstream().get_stream(topology::EVENTS).await.ok()?;
             let held = stream.cached_info().state.last_sequence;
-            let message = stream.get_raw_message(held).await.ok()?;
-            let info = stream.consumer_info(consumer).await.ok()?;
-            let newest = message.headers.get("ce-id").is_some_and(|id| id.as_str() == last);
-            (newest && info.ack_floor.stream_sequence == held).then_some(())
+            let floor = stream.consumer_info(consumer).await.ok()?.ack_floor;
+            (floor.stream_sequence == held).then_some(())
         })
         .await;
     }
@@ -269,6 +287,7 @@ async fn every_event_arrives_once_in_order_and_as_it_was_recorded() {
     }
     world.until_all_is_seen_once_in_order().await;
     world.until_delivered_by_the_broker(<Scribe as Projector>::NAME).await;
+    world.until_acknowledged(<Scribe as Projector>::NAME).await;
     process.stop().await;
 
     let read = feed::after(world.pool(), Cursor::START, 1_000).await.unwrap();

@@ -1,0 +1,170 @@
+//! The API document is what clients are generated from.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::stand::{Addresses, Stand};
+
+/// The command needs no server.
+fn document() -> Value {
+    let nowhere = "postgres://nobody@127.0.0.1:1/nothing".to_owned();
+    let addresses =
+        Addresses::new(nowhere, "nats://127.0.0.1:1".into(), "smtp://127.0.0.1:1".into());
+    let (code, text) = addresses.run(&["openapi"]);
+    assert_eq!(code, 0, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn operations(document: &Value) -> Vec<(String, &Value)> {
+    let mut all = vec![];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            all.push((format!("{} {path}", method.to_uppercase()), operation));
+        }
+    }
+    all
+}
+
+#[test]
+fn the_api_document_changes_only_on_purpose() {
+    insta::assert_snapshot!(serde_json::to_string_pretty(&document()).unwrap());
+}
+
+#[test]
+fn what_was_promised_is_in_the_document() {
+    let document = document();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let there: BTreeSet<String> = operations(&document).into_iter().map(|(name, _)| name).collect();
+    for promised in [
+        "POST /api/v1/auth/register",
+        "POST /api/v1/auth/login",
+        "POST /api/v1/auth/refresh",
+        "POST /api/v1/auth/logout",
+        "GET /api/v1/auth/me",
+        "GET /.well-known/jwks.json",
+        "GET /api/v1/business/profile",
+        "PATCH /api/v1/business/profile",
+        "GET /api/v1/business/services",
+        "POST /api/v1/business/services",
+        "GET /api/v1/business/services/{id}",
+        "PATCH /api/v1/business/services/{id}",
+        "DELETE /api/v1/business/services/{id}",
+        "GET /api/v1/business/staff",
+        "POST /api/v1/business/staff",
+        "GET /api/v1/business/staff/{id}",
+        "PATCH /api/v1/business/staff/{id}",
+        "DELETE /api/v1/business/staff/{id}",
+        "GET /api/v1/business/staff/{id}/working-hours",
+        "PUT /api/v1/business/staff/{id}/working-hours",
+        "GET /api/v1/business/staff/{id}/time-off",
+        "POST /api/v1/business/staff/{id}/time-off",
+        "DELETE /api/v1/business/staff/{id}/time-off/{time_off_id}",
+        "GET /api/v1/public/businesses/{handle}",
+        "GET /api/v1/public/slots",
+        "POST /api/v1/public/book",
+        "GET /api/v1/appointments",
+        "GET /api/v1/appointments/{id}",
+        "DELETE /api/v1/appointments/{id}",
+        "GET /api/v1/appointments/{id}/history",
+        "POST /api/v1/appointments/{id}/cancel",
+        "POST /api/v1/appointments/{id}/complete",
+        "POST /api/v1/appointments/{id}/no-show",
+        "GET /healthz",
+        "GET /readyz",
+    ] {
+        assert!(there.contains(promised), "{promised} is missing");
+    }
+}
+
+#[test]
+fn every_operation_has_a_name_a_tag_and_problems() {
+    let document = document();
+    let tags: BTreeSet<&str> =
+        document["tags"].as_array().unwrap().iter().filter_map(|t| t["name"].as_str()).collect();
+    let mut names = BTreeSet::new();
+    for (operation, described) in operations(&document) {
+        let name = described["operationId"].as_str().unwrap_or_default();
+        assert!(!name.is_empty(), "{operation} has no operationId");
+        assert!(names.insert(name), "{operation}: {name} is another operation's");
+        let tag = described["tags"][0].as_str().unwrap_or_default();
+        assert!(tags.contains(tag), "{operation} has no known tag");
+        assert!(!described["summary"].as_str().unwrap_or_default().is_empty(), "{operation}");
+
+        let responses = described["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{operation}");
+        for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
+            if operation == "GET /readyz" {
+                continue;
+            }
+            let content = response["content"].as_object().unwrap();
+            let kinds: Vec<&String> = content.keys().collect();
+            assert_eq!(kinds, ["application/problem+json"], "{operation} {status}");
+            let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(schema, "#/components/schemas/Problem", "{operation} {status}");
+        }
+        let mut expected = vec![];
+        if described.get("requestBody").is_some() {
+            // Not JSON, too large, no JSON type, a wrong field.
+            expected.extend(["400", "413", "415", "422"]);
+        }
+        if described["security"].as_array().is_some_and(|s| !s.is_empty()) {
+            expected.push("401");
+        }
+        if operation.contains('{') {
+            expected.push("404");
+        }
+        let parameters = described["parameters"].as_array().cloned().unwrap_or_default();
+        if parameters.iter().any(|p| p["name"] == "If-Match") {
+            expected.extend(["412", "428"]);
+        }
+        if parameters.iter().any(|p| p["in"] == "query") {
+            expected.push("422");
+        }
+        for status in expected {
+            assert!(responses.contains_key(status), "{operation} does not say {status}");
+        }
+    }
+}
+
+/// A generated client cannot be built from a document with loose ends.
+#[test]
+fn every_schema_that_is_named_is_there() {
+    fn references(value: &Value, into: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                if let Some(to) = members.get("$ref").and_then(Value::as_str) {
+                    into.insert(to.to_owned());
+                }
+                members.values().for_each(|member| references(member, into));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, into)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let document = document();
+    let mut named = BTreeSet::new();
+    references(&document, &mut named);
+    assert!(named.len() > 10);
+    for reference in named {
+        let found = document.pointer(reference.trim_start_matches('#'));
+        assert!(found.is_some(), "{reference} is not there");
+    }
+    assert!(document.pointer("/components/securitySchemes/bearer").is_some());
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let client = process.client();
+    let served = client.read("/openapi.json").await.expect(200);
+    assert_eq!(served, document());
+    // The page redirects to where its files lie.
+    let page = client.read("/docs").await;
+    assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
+    let page = page.expect(200);
+    let page = page.as_str().unwrap();
+    assert!(page.contains("swagger-ui"), "{page}");
+    assert!(!page.contains("https://"), "nothing is fetched from elsewhere: {page}");
+}

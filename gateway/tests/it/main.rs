@@ -1,0 +1,16 @@
+//! The whole system, as its users meet it: the real binary on real servers.
+#![cfg(test)]
+
+mod api_document;
+mod appointments;
+mod bad_input;
+mod booking;
+mod business;
+mod faults;
+mod identity;
+mod odd_requests;
+mod races;
+mod reminders;
+mod salon;
+mod stand;
+mod tenancy;

@@ -1,0 +1,304 @@
+//! Servers of a test's own and the binary under test.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+use testkit::{eventually, mailsink::MailSink, nats::NatsServer, postgres::TestDatabase};
+
+/// What a process of `apptremind` is told.
+#[derive(Clone)]
+pub(crate) struct Addresses {
+    pub(crate) database_url: String,
+    pub(crate) nats_url: String,
+    pub(crate) smtp_url: String,
+    /// Where each process of a test finds the one signing key.
+    pub(crate) folder: std::sync::Arc<tempfile::TempDir>,
+    pub(crate) free_monthly_cap: u32,
+}
+
+/// Servers of a test's own.
+pub(crate) struct Stand {
+    pub(crate) database: TestDatabase,
+    pub(crate) nats: NatsServer,
+    pub(crate) mail: MailSink,
+    pub(crate) addresses: Addresses,
+}
+
+impl Stand {
+    pub(crate) async fn new() -> Self {
+        let (database, nats, mail) =
+            tokio::join!(TestDatabase::create(), NatsServer::start(), MailSink::start());
+        let addresses = Addresses::new(database.app_url(), nats.url(), mail.smtp_url());
+        Self { database, nats, mail, addresses }
+    }
+
+    /// One process with every role.
+    pub(crate) async fn serve(&self) -> Process {
+        Process::start(&self.addresses, &[]).await
+    }
+}
+
+impl Addresses {
+    pub(crate) fn new(database_url: String, nats_url: String, smtp_url: String) -> Self {
+        let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+        Self { database_url, nats_url, smtp_url, folder, free_monthly_cap: 1_000_000 }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_apptremind"));
+        command
+            .args(arguments)
+            .env("APPTREMIND_DATABASE_URL", &self.database_url)
+            .env("APPTREMIND_NATS_URL", &self.nats_url)
+            .env("APPTREMIND_SMTP_URL", &self.smtp_url)
+            .env("APPTREMIND_MAIL_FROM", "ApptRemind <reminders@apptremind.example>")
+            .env("APPTREMIND_SIGNING_KEY_FILE", self.folder.path().join("key.pem"))
+            .env("APPTREMIND_FREE_MONTHLY_CAP", self.free_monthly_cap.to_string())
+            .env("APPTREMIND_ADMIN_PORT", "0");
+        command
+    }
+
+    /// Runs a command to its end: exit code and stdout.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code().unwrap_or(-1), text)
+    }
+
+    /// Every promise that `apptremind doctor` checks holds.
+    pub(crate) fn assert_healthy(&self) {
+        let (code, text) = self.run(&["doctor"]);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("no two visits of a staff member overlap"), "{text}");
+    }
+
+    /// Every read model has every event.
+    pub(crate) async fn caught_up(&self) {
+        eventually("every read model has every event", async || {
+            let (code, text) = self.run(&["projections", "--json"]);
+            let all: Vec<Value> = serde_json::from_str(&text).ok()?;
+            let done = all.iter().all(|model| model["lag"] == 0 && model["halted"].is_null());
+            (code == 0 && done && all.len() == 4).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A running `apptremind serve`.
+pub(crate) struct Process {
+    child: Child,
+    addresses: Addresses,
+    roles: Vec<String>,
+    port: u16,
+}
+
+impl Process {
+    pub(crate) async fn start(addresses: &Addresses, roles: &[&str]) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+        let child = spawn(addresses, &roles, port);
+        let process = Self { child, addresses: addresses.clone(), roles, port };
+        process.ready().await;
+        process
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// SIGTERM, and waits for the end: whether it went well.
+    pub(crate) async fn terminate(&mut self) -> bool {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        eventually("serve stops", async || self.child.try_wait().unwrap()).await.success()
+    }
+
+    /// On the same port, with the same roles.
+    pub(crate) async fn start_again(&mut self) {
+        self.child = spawn(&self.addresses, &self.roles, self.port);
+        self.ready().await;
+    }
+
+    /// The process answers; without the gateway's role it is enough that it runs.
+    async fn ready(&self) {
+        if !self.roles.is_empty() && !self.roles.iter().any(|role| role == "gateway") {
+            return;
+        }
+        let client = self.client();
+        eventually("serve answers", async || {
+            let response = client.get("/readyz").await.ok()?;
+            (response.status() == StatusCode::OK).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(format!("http://127.0.0.1:{}", self.port))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(addresses: &Addresses, roles: &[String], port: u16) -> Child {
+    let roles = roles.join(",");
+    let mut arguments = vec!["serve"];
+    if !roles.is_empty() {
+        arguments.extend(["--roles", roles.as_str()]);
+    }
+    addresses
+        .command(&arguments)
+        .env("APPTREMIND_HTTP_PORT", port.to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Somebody who calls the API, signed in or not.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Option<String>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap_or_default();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self { status, headers, body }
+    }
+
+    /// The body, when the status is this.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
+    /// Status and problem code.
+    pub(crate) fn code(&self) -> (u16, &str) {
+        (self.status, self.body["code"].as_str().unwrap_or_default())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body, when it is a whole problem document with this status and code.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> &Value {
+        assert_eq!(self.code(), (status, code), "{}", self.body);
+        self.well_formed();
+        &self.body
+    }
+
+    /// Whatever it answers, a refusal is a problem document (RFC 9457) and nothing is our fault.
+    #[track_caller]
+    pub(crate) fn well_formed(&self) {
+        assert!(self.status < 500 || self.status == 503, "{}: {}", self.status, self.body);
+        if self.status < 400 {
+            return;
+        }
+        let what = format!("{} {:?} {}", self.status, self.headers, self.body);
+        assert_eq!(self.header("content-type"), "application/problem+json", "{what}");
+        for member in ["type", "title", "detail", "code", "request_id"] {
+            assert!(self.body[member].as_str().is_some_and(|s| !s.is_empty()), "{member}: {what}");
+        }
+        assert_eq!(self.body["status"], self.status, "{what}");
+        assert_eq!(self.body["request_id"], self.header("x-request-id"), "{what}");
+        assert_eq!(self.body["type"], format!("urn:apptremind:problem:{}", self.code().1));
+    }
+
+    /// The fields that the problem names.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array();
+        errors.into_iter().flatten().filter_map(|error| error["field"].as_str()).collect()
+    }
+}
+
+impl Client {
+    pub(crate) fn new(base: String) -> Self {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(256)
+            .build()
+            .unwrap();
+        Self { http, base, token: None }
+    }
+
+    /// The same server, as whoever holds the token.
+    pub(crate) fn signed_in(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// The same person, at another server.
+    pub(crate) fn at(&self, process: &Process) -> Self {
+        Self { base: process.client().base, ..self.clone() }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Host and port, for those who speak HTTP by hand.
+    pub(crate) fn host(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// Any call, with `If-Match: *` where there is something to edit.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let mut request = self.request(method.clone(), path);
+        if method == Method::PATCH || method == Method::PUT {
+            request = request.header("If-Match", "*");
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Response, reqwest::Error> {
+        self.request(Method::GET, path).send().await
+    }
+
+    pub(crate) async fn read(&self, path: &str) -> Answer {
+        Answer::of(self.get(path).await.unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(body).send().await.unwrap()).await
+    }
+
+    /// An edit of whatever version is there.
+    pub(crate) async fn edit(&self, method: Method, path: &str, body: &Value) -> Answer {
+        let request = self.request(method, path).header("If-Match", "*").json(body);
+        Answer::of(request.send().await.unwrap()).await
+    }
+}

@@ -1,0 +1,400 @@
+//! Every operation as everybody: nobody, a stranger, the owner of another business, staff, owner.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::eventually;
+
+use crate::{
+    salon::{Salon, fresh_email, start_in, text, wait_until},
+    stand::{Answer, Client, Stand},
+};
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Anybody,
+    Member,
+    Owner,
+}
+use Access::{Anybody, Member, Owner};
+
+/// One operation, called with things of the first business.
+struct Operation {
+    name: &'static str,
+    access: Access,
+    path: String,
+    body: Option<Value>,
+    /// What the owner is answered.
+    answer: u16,
+}
+
+impl Operation {
+    fn method(&self) -> Method {
+        self.name.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    async fn call(&self, client: &Client) -> Answer {
+        client.call(self.method(), &self.path, self.body.as_ref()).await
+    }
+}
+
+/// What the table needs to exist in the first business.
+struct Things {
+    salon: Salon,
+    email: String,
+    time_off: String,
+    /// To cancel, to delete, to complete, to miss.
+    appointments: Vec<String>,
+    refresh_token: String,
+}
+
+/// Operations that end something come last. A new operation belongs in here.
+#[expect(clippy::too_many_lines, reason = "one line each")]
+fn table(things: &Things) -> Vec<Operation> {
+    let Things { salon, email, time_off, appointments, refresh_token } = things;
+    let one = |name: &'static str, access, path: String, body: Value, answer| Operation {
+        name,
+        access,
+        path,
+        body: (!body.is_null()).then_some(body),
+        answer,
+    };
+    let business = |rest: &str| format!("/api/v1/business/{rest}");
+    let staff = |rest: &str| format!("/api/v1/business/staff/{}{rest}", salon.staff[0]);
+    let service = business(&format!("services/{}", salon.service_id));
+    let visit = |n: usize, rest: &str| format!("/api/v1/appointments/{}{rest}", appointments[n]);
+    let auth = |rest: &str| format!("/api/v1/auth/{rest}");
+    let slots = format!("/api/v1/public/slots?date=2026-03-02&service_id={}", salon.service_id);
+    let register =
+        json!({"email": fresh_email(), "password": "correct horse", "business_name": "N"});
+    let login = json!({"email": email, "password": "correct horse"});
+    let refresh = json!({ "refresh_token": refresh_token });
+    let handle = format!("/api/v1/public/businesses/{}", salon.handle);
+    let new_service =
+        json!({"name": "Wash", "duration_minutes": 5, "price": {"amount": 1, "currency": "USD"}});
+    let away = json!({"start": start_in(9_000), "end": start_in(9_060)});
+    let booking = salon.booking(0, start_in(3_000));
+    vec![
+        one("GET /healthz", Anybody, "/healthz".into(), json!(null), 200),
+        one("GET /readyz", Anybody, "/readyz".into(), json!(null), 200),
+        one(
+            "GET /.well-known/jwks.json",
+            Anybody,
+            "/.well-known/jwks.json".into(),
+            json!(null),
+            200,
+        ),
+        one("POST /api/v1/auth/register", Anybody, auth("register"), register, 201),
+        one("POST /api/v1/auth/login", Anybody, auth("login"), login, 200),
+        one("POST /api/v1/auth/refresh", Anybody, auth("refresh"), refresh.clone(), 200),
+        one("POST /api/v1/auth/logout", Anybody, auth("logout"), refresh, 204),
+        one("GET /api/v1/auth/me", Member, auth("me"), json!(null), 200),
+        one("GET /api/v1/public/businesses/{handle}", Anybody, handle, json!(null), 200),
+        one("GET /api/v1/public/slots", Anybody, slots, json!(null), 200),
+        one("POST /api/v1/public/book", Anybody, "/api/v1/public/book".into(), booking, 201),
+        one("GET /api/v1/business/profile", Member, business("profile"), json!(null), 200),
+        one(
+            "PATCH /api/v1/business/profile",
+            Owner,
+            business("profile"),
+            json!({"name": "New"}),
+            200,
+        ),
+        one("GET /api/v1/business/services", Member, business("services"), json!(null), 200),
+        one("POST /api/v1/business/services", Owner, business("services"), new_service, 201),
+        one("GET /api/v1/business/services/{id}", Member, service.clone(), json!(null), 200),
+        one(
+            "PATCH /api/v1/business/services/{id}",
+            Owner,
+            service.clone(),
+            json!({"name": "New"}),
+            200,
+        ),
+        one("GET /api/v1/business/staff", Member, business("staff"), json!(null), 200),
+        one("POST /api/v1/business/staff", Owner, business("staff"), json!({"name": "Eve"}), 201),
+        one("GET /api/v1/business/staff/{id}", Member, staff(""), json!(null), 200),
+        one(
+            "PATCH /api/v1/business/staff/{id}",
+            Owner,
+            staff(""),
+            json!({"name": "New", "email": "new@example.com"}),
+            200,
+        ),
+        one(
+            "GET /api/v1/business/staff/{id}/working-hours",
+            Member,
+            staff("/working-hours"),
+            json!(null),
+            200,
+        ),
+        one(
+            "PUT /api/v1/business/staff/{id}/working-hours",
+            Owner,
+            staff("/working-hours"),
+            json!({"weekly": []}),
+            200,
+        ),
+        one(
+            "GET /api/v1/business/staff/{id}/time-off",
+            Member,
+            staff("/time-off"),
+            json!(null),
+            200,
+        ),
+        one("POST /api/v1/business/staff/{id}/time-off", Owner, staff("/time-off"), away, 201),
+        one(
+            "DELETE /api/v1/business/staff/{id}/time-off/{time_off_id}",
+            Owner,
+            staff(&format!("/time-off/{time_off}")),
+            json!(null),
+            204,
+        ),
+        one("GET /api/v1/appointments", Member, "/api/v1/appointments".into(), json!(null), 200),
+        one("GET /api/v1/appointments/{id}", Member, visit(0, ""), json!(null), 200),
+        one(
+            "GET /api/v1/appointments/{id}/history",
+            Member,
+            visit(0, "/history"),
+            json!(null),
+            200,
+        ),
+        one("POST /api/v1/appointments/{id}/cancel", Owner, visit(0, "/cancel"), json!({}), 200),
+        one("DELETE /api/v1/appointments/{id}", Owner, visit(1, ""), json!(null), 204),
+        one(
+            "POST /api/v1/appointments/{id}/complete",
+            Owner,
+            visit(2, "/complete"),
+            json!(null),
+            200,
+        ),
+        one(
+            "POST /api/v1/appointments/{id}/no-show",
+            Owner,
+            visit(3, "/no-show"),
+            json!(null),
+            200,
+        ),
+        one("DELETE /api/v1/business/staff/{id}", Owner, staff(""), json!(null), 204),
+        one("DELETE /api/v1/business/services/{id}", Owner, service, json!(null), 204),
+    ]
+}
+
+/// The operations of the API document, and who may call each by it.
+fn documented(stand: &Stand) -> BTreeMap<String, Access> {
+    let (code, document) = stand.addresses.run(&["openapi"]);
+    assert_eq!(code, 0);
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let mut all = BTreeMap::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let secured = operation["security"].as_array().is_some_and(|s| !s.is_empty());
+            let access = match (secured, operation["responses"].get("403").is_some()) {
+                (false, _) => Anybody,
+                (true, false) => Member,
+                (true, true) => Owner,
+            };
+            let told = operation["responses"].get("401").is_some();
+            assert!(!secured || told, "{method} {path} does not say 401");
+            all.insert(format!("{} {path}", method.to_uppercase()), access);
+        }
+    }
+    all
+}
+
+/// Everything that a member can see of their business.
+async fn seen(member: &Client, table: &[Operation]) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    let reads = table.iter().filter(|op| op.method() == Method::GET && op.access == Member);
+    for operation in reads.filter(|op| op.name != "GET /api/v1/auth/me") {
+        all.insert(operation.path.clone(), operation.call(member).await.expect(200));
+    }
+    all
+}
+
+async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
+    let salon = Salon::open(client, 2).await;
+    let begins = salon.begin_soon().await;
+    let away = json!({"start": start_in(8_000), "end": start_in(8_060)});
+    let path = format!("/api/v1/business/staff/{}/time-off", salon.staff[0]);
+    let time_off = text(&salon.owner.post(&path, &away).await.expect(201)["id"]);
+    let mut appointments = vec![];
+    for (staff, start) in [(0, start_in(2_000)), (0, start_in(2_100)), (0, begins), (1, begins)] {
+        let booked = salon.book(staff, start).await.expect(201);
+        appointments.push(text(&booked["appointment_id"]));
+    }
+    let email = text(&salon.owner.read("/api/v1/auth/me").await.expect(200)["email"]);
+    let login = json!({"email": email, "password": "correct horse"});
+    let session = client.post("/api/v1/auth/login", &login).await.expect(200);
+    let refresh_token = text(&session["refresh_token"]);
+    // What changes by itself is over: confirmations go out at once.
+    for id in &appointments {
+        eventually("the confirmation went out", async || {
+            let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);
+            (shown["reminders"][0]["status"] == "sent").then_some(())
+        })
+        .await;
+    }
+    stand.addresses.caught_up().await;
+    (Things { salon, email, time_off, appointments, refresh_token }, begins)
+}
+
+/// Somebody who works for the business, until there are invitations.
+async fn employee(stand: &Stand, client: &Client, business_id: &str) -> Client {
+    let email = fresh_email();
+    let account = json!({"email": email, "password": "correct horse", "business_name": "Own"});
+    client.post("/api/v1/auth/register", &account).await.expect(201);
+    let business = business_id.trim_start_matches("biz_");
+    stand
+        .database
+        .execute(&format!(
+            "UPDATE membership SET business_id = '{business}', role = 'staff' WHERE user_id =
+                (SELECT user_id FROM app_user WHERE email = '{email}')"
+        ))
+        .await;
+    let login = json!({"email": email, "password": "correct horse"});
+    let session = client.post("/api/v1/auth/login", &login).await.expect(200);
+    client.signed_in(&text(&session["access_token"]))
+}
+
+/// Tokens that are not ours, or not any more what we signed.
+fn forged(good: &str) -> Vec<String> {
+    let parts: Vec<&str> = good.split('.').collect();
+    let (head, claims, signature) = (parts[0], parts[1], parts[2]);
+    let flipped = if signature.starts_with('A') { "B" } else { "A" };
+    vec![
+        "garbage".to_owned(),
+        "a.b.c".to_owned(),
+        format!("{head}.{claims}."),
+        format!("{head}.{claims}.{flipped}{}", &signature[1..]),
+        format!("{head}.{}.{signature}", &claims[..claims.len() - 4]),
+        // {"alg":"none","typ":"JWT"}
+        format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}."),
+        // {"alg":"HS256","typ":"JWT"}
+        format!("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{claims}.{signature}"),
+    ]
+}
+
+#[tokio::test]
+async fn every_operation_is_for_whom_it_is_meant_and_for_nobody_else() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let nobody = process.client();
+    let (things, begins) = things(&stand, &nobody).await;
+    let owner = things.salon.owner.clone();
+    let table = table(&things);
+    let listed: BTreeMap<String, Access> =
+        table.iter().map(|operation| (operation.name.to_owned(), operation.access)).collect();
+    assert_eq!(listed.len(), table.len(), "an operation stands in the table twice");
+    assert_eq!(listed, documented(&stand), "table and API document differ");
+    let before = seen(&owner, &table).await;
+
+    let secured = || table.iter().filter(|operation| operation.access != Anybody);
+    for operation in secured() {
+        operation.call(&nobody).await.problem(401, "unauthorized");
+        for token in forged(owner.token().unwrap()) {
+            let answer = operation.call(&nobody.signed_in(&token)).await;
+            answer.problem(401, "unauthorized");
+        }
+    }
+
+    let other = Salon::open(&nobody, 1).await;
+    for operation in secured() {
+        let answer = operation.call(&other.owner).await;
+        if operation.path.contains('_') {
+            let told = answer.problem(404, "not_found");
+            assert!(told["detail"].as_str().is_some(), "{}", operation.name);
+        } else {
+            // Without an id in the path it is about their own business.
+            assert_eq!(answer.status, operation.answer, "{}: {answer:?}", operation.name);
+            for theirs in [&things.salon.service_id, &things.salon.staff[0], &things.email] {
+                assert!(!answer.body.to_string().contains(theirs.as_str()), "{}", operation.name);
+            }
+        }
+    }
+    stand.addresses.caught_up().await;
+    assert_eq!(seen(&owner, &table).await, before, "somebody else changed something");
+
+    let staff = employee(&stand, &nobody, &things.salon.business_id).await;
+    for operation in secured() {
+        let answer = operation.call(&staff).await;
+        match operation.access {
+            Owner => drop(answer.problem(403, "forbidden").clone()),
+            Member | Anybody => {
+                assert_eq!(answer.status, operation.answer, "{}: {answer:?}", operation.name);
+            }
+        }
+    }
+    stand.addresses.caught_up().await;
+    assert_eq!(seen(&staff, &table).await, before, "staff changed something");
+
+    wait_until(begins).await;
+    for operation in &table {
+        let client = if operation.access == Anybody { &nobody } else { &owner };
+        let answer = operation.call(client).await;
+        assert_eq!(answer.status, operation.answer, "{}: {}", operation.name, answer.body);
+    }
+    stand.addresses.assert_healthy();
+}
+
+/// Ids of two businesses in one request: the second is not there.
+#[tokio::test]
+async fn ids_of_another_business_cannot_be_mixed_in() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let ours = Salon::open(&process.client(), 1).await;
+    let theirs = Salon::open(&process.client(), 1).await;
+    let mut body = ours.booking(0, start_in(60));
+    body["staff_id"] = json!(theirs.staff[0]);
+    ours.guest.post("/api/v1/public/book", &body).await.problem(404, "not_found");
+    let slots = |business: &str, service: &str, staff: &str| {
+        let date = "/api/v1/public/slots?date=2026-03-02";
+        format!("{date}&business={business}&service_id={service}&staff_id={staff}")
+    };
+    for path in [
+        slots(&ours.handle, &theirs.service_id, "any"),
+        slots(&ours.business_id, &theirs.service_id, "any"),
+        slots(&ours.handle, &ours.service_id, &theirs.staff[0]),
+        slots(&theirs.handle, &ours.service_id, &ours.staff[0]),
+    ] {
+        ours.guest.read(&path).await.problem(404, "not_found");
+    }
+    ours.guest.read(&slots(&ours.business_id, &ours.service_id, &ours.staff[0])).await.expect(200);
+
+    let unknown = |answer: &Answer, field: &str| {
+        answer.problem(422, "invalid_request");
+        assert_eq!(answer.fields(), [field]);
+    };
+    let service = json!({"name": "X", "duration_minutes": 5, "staff_ids": [theirs.staff[0]],
+                         "price": {"amount": 1, "currency": "USD"}});
+    unknown(&ours.owner.post("/api/v1/business/services", &service).await, "staff_ids[0]");
+    let staff = json!({"name": "X", "service_ids": [ours.service_id, theirs.service_id]});
+    unknown(&ours.owner.post("/api/v1/business/staff", &staff).await, "service_ids[1]");
+
+    // Filters by what is not theirs find nothing.
+    let booked = theirs.book(0, start_in(60)).await;
+    let position = booked.header("x-position").to_owned();
+    let booked = text(&booked.expect(201)["appointment_id"]);
+    let shown = theirs.owner.read(&format!("/api/v1/appointments/{booked}")).await.expect(200);
+    let customer = text(&shown["customer"]["id"]);
+    for filter in [
+        format!("staff_id={}", theirs.staff[0]),
+        format!("service_id={}", theirs.service_id),
+        format!("customer_id={customer}"),
+        String::from("status=booked"),
+    ] {
+        let path = format!("/api/v1/appointments?{filter}&min_position={position}");
+        assert_eq!(ours.owner.read(&path).await.expect(200)["items"], json!([]));
+        assert_eq!(theirs.owner.read(&path).await.expect(200)["items"][0]["id"], json!(booked));
+    }
+    // Time off is found by its own staff member only.
+    let away = |salon: &Salon| format!("/api/v1/business/staff/{}/time-off", salon.staff[0]);
+    let entered = json!({"start": start_in(600), "end": start_in(660)});
+    let entered = theirs.owner.post(&away(&theirs), &entered).await.expect(201);
+    let path = format!("{}/{}", away(&ours), text(&entered["id"]));
+    ours.owner.call(Method::DELETE, &path, None).await.problem(404, "not_found");
+    let listed = theirs.owner.read(&away(&theirs)).await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    stand.addresses.assert_healthy();
+}
