@@ -92,6 +92,9 @@ impl Commands {
         if let (Some(email), Some(staff_id)) = (&change.staff_email, staff_of(&change.command)) {
             keep_email(&mut writing, context, staff_id, email.as_deref()).await?;
         }
+        if let BusinessCommand::RemoveStaff { staff_id } = &change.command {
+            forget_email(&mut writing, context, *staff_id).await?;
+        }
         writing.commit().await?;
         Ok(Done::new(state, position))
     }
@@ -158,6 +161,19 @@ async fn list(
         | BusinessEvent::StaffChanged { .. }
         | BusinessEvent::StaffRemoved { .. } => {}
     }
+    Ok(())
+}
+
+async fn forget_email(
+    writing: &mut Writing,
+    context: &CommandContext,
+    staff_id: StaffId,
+) -> Result<(), CommitError> {
+    sqlx::query("DELETE FROM staff_private WHERE staff_id = $1 AND business_id = $2")
+        .bind(staff_id.uuid())
+        .bind(context.business_id.uuid())
+        .execute(writing.connection())
+        .await?;
     Ok(())
 }
 
