@@ -14,6 +14,7 @@ use crate::{
     CommandError, Commands, Done,
     again::until_decided,
     directory::{self, Named},
+    email::is_email,
     error::Attempt,
 };
 
@@ -45,7 +46,7 @@ impl Commands {
         context: &CommandContext,
     ) -> Result<Done<BusinessState>, CommandError<BusinessError>> {
         if let Some(Some(email)) = &change.staff_email
-            && !email_address::EmailAddress::is_valid(email)
+            && !is_email(email)
         {
             let message = "must be an e-mail address".to_owned();
             let error = FieldError { field: "email".to_owned(), message };

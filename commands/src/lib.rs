@@ -7,6 +7,7 @@ mod again;
 pub mod appointment;
 pub mod business;
 pub mod directory;
+mod email;
 mod error;
 pub mod idempotency;
 pub mod identity;

@@ -122,6 +122,9 @@ impl Commands {
         }
         affected.sort_unstable();
         affected.dedup();
+        if unit.is_empty() {
+            return Ok(Done::new(TimeOffAdded { affected }, Cursor::START));
+        }
         unit.guard(&business);
         let mut writing = self.log.begin().await?;
         let position = writing.append(&unit).await?;

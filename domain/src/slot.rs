@@ -71,12 +71,6 @@ impl TimeSlot {
         self.start < other.end && other.start < self.end
     }
 
-    /// Whether all of `other` lies inside.
-    #[must_use]
-    pub fn contains(&self, other: &Self) -> bool {
-        self.start <= other.start && other.end <= self.end
-    }
-
     /// The slot with `before` minutes in front and `after` minutes behind.
     #[must_use]
     pub fn padded(&self, before: u32, after: u32) -> Self {

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{Decide, NotificationId, notification::NotificationCommand};
+use domain::{
+    Decide, NotificationId,
+    notification::{NotificationCommand, NotificationEvent},
+};
+use futures::StreamExt;
 use sqlx::Connection;
 use streams::{
     BoxError,
@@ -35,15 +39,17 @@ pub(crate) struct Dispatcher {
 
 /// What is to be done with a row.
 enum Due {
-    Offer(NotificationCommand),
+    /// Its time has come, or it ends.
+    Command(NotificationCommand),
+    /// Nobody took up the offer.
     OfferAgain,
+    /// It crashed before the hand-over, so nothing was sent.
     TryAgain,
-    End(NotificationCommand),
 }
 
 impl Dispatcher {
     pub(crate) fn new(log: Log, broker: Broker, notifier: Arc<Notifier>) -> Self {
-        Self { log, broker, notifier, direct: Arc::new(Semaphore::new(DIRECT)) }
+        Self { log, broker, notifier, direct: Arc::new(Semaphore::new(1)) }
     }
 
     /// Runs until stopped.
@@ -111,12 +117,15 @@ impl Dispatcher {
         found: Vec<Work>,
     ) -> Result<Vec<Work>, BoxError> {
         let mut offered = Vec::new();
-        for work in found {
-            let id = work.notification_id;
-            match self.settle(connection, vec![work]).await {
+        for read in found {
+            let id = read.notification_id;
+            let now = work::find(&mut *connection, id).await?;
+            let same = now.filter(|now| (&now.state, now.sequence) == (&read.state, read.sequence));
+            let Some(same) = same else { continue };
+            match self.settle(connection, vec![same]).await {
                 Ok(one) => offered.extend(one),
-                // Settled meanwhile; or row and stream disagree, which `doctor` shows. Either way it
-                // must not hold up the others.
+                // Settled this very moment; or row and stream disagree, which `doctor` shows. Either
+                // way it must not hold up the others.
                 Err(CommitError::Conflict) => {
                     tracing::warn!(notification = %id, "row and stream of a message disagree; looked at again later");
                     metrics::counter!("apptremind_notification_conflicts_total").increment(1);
@@ -128,95 +137,79 @@ impl Dispatcher {
         Ok(offered)
     }
 
-    /// Decides about each row and writes events and rows in one transaction; answers those to send.
+    /// Decides about each row and writes events and rows in one transaction, all or none; answers
+    /// those to send.
     async fn settle(
         &self,
         connection: &mut sqlx::PgConnection,
         found: Vec<Work>,
     ) -> Result<Vec<Work>, CommitError> {
         let now = clock::now();
-        let mut offered = Vec::new();
-        let mut retried = Vec::new();
-        let mut events = Vec::new();
-        let mut ended = Vec::new();
+        let mut moves = Vec::with_capacity(found.len());
         for work in found {
-            let command = match due(&work, now) {
-                Due::OfferAgain => {
-                    offered.push(work);
-                    continue;
+            let (events, state) = match due(&work, now) {
+                Due::OfferAgain => (vec![], "offered"),
+                Due::TryAgain => (vec![], "pending"),
+                Due::Command(command) => {
+                    let decided = work.notification().decide(command);
+                    let events = decided.map_err(|error| CommitError::Store(error.into()))?;
+                    let state = events.last().map_or("offered", work::state_after);
+                    (events, state)
                 }
-                Due::TryAgain => {
-                    retried.push(work.notification_id.uuid());
-                    continue;
-                }
-                Due::Offer(command) | Due::End(command) => command,
             };
-            let decided = work
-                .notification()
-                .decide(command)
-                .map_err(|error| CommitError::Store(error.into()))?;
-            let state = decided.last().map_or("offered", work::state_after);
-            if state != "offered" {
-                tracing::warn!(notification = %work.notification_id, state, "a message ended unsent");
-                metrics::counter!("apptremind_notifications_total", "outcome" => state)
-                    .increment(1);
-                ended.push((work.notification_id.uuid(), state));
-            }
-            let count = decided.len() as u64;
-            events.push(work.append(decided));
-            if state == "offered" {
-                offered.push(Work { sequence: work.sequence + count, ..work });
-            }
+            moves.push(Move { work, events, state });
         }
         let mut transaction = connection.begin().await?;
-        work::append(&mut transaction, "scheduler", events.into_iter()).await?;
-        offer(&mut transaction, &offered, self.notifier.timing().offer_lease).await?;
-        sqlx::query(
-            "UPDATE notification SET state = e.state, sequence = sequence + 1, lease_token = NULL
-               FROM unnest($1::uuid[], $2::text[]) AS e (id, state) WHERE notification_id = e.id",
-        )
-        .bind(ended.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-        .bind(ended.iter().map(|(_, state)| *state).collect::<Vec<_>>())
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query(
-            "UPDATE notification SET state = 'pending', lease_token = NULL
-              WHERE notification_id = ANY($1) AND state = 'sending' AND lease_until <= now()
-                AND handed_over_at IS NULL",
-        )
-        .bind(retried)
-        .execute(&mut *transaction)
-        .await?;
+        let appends = moves.iter().map(|m| m.work.append(m.events.clone()));
+        work::append(&mut transaction, "scheduler", appends).await?;
+        write(&mut transaction, &moves, self.notifier.timing().offer_lease).await?;
         transaction.commit().await?;
-        Ok(offered)
+        for ended in moves.iter().filter(|m| !matches!(m.state, "offered" | "pending")) {
+            let (id, state) = (ended.work.notification_id, ended.state);
+            tracing::warn!(notification = %id, state, "a message ended unsent");
+            metrics::counter!("apptremind_notifications_total", "outcome" => state).increment(1);
+        }
+        Ok(moves.into_iter().filter(|m| m.state == "offered").map(|m| m.work).collect())
     }
 
     /// Through the broker's work queue; when it is away, from here, behind the same compare-and-set.
+    /// One batch at a time: what is not begun then is offered again when its lease ends.
     async fn hand_out(&self, offered: Vec<Work>) {
         metrics::counter!("apptremind_notifications_offered_total").increment(offered.len() as u64);
         let published = crate::notifier::publish(&self.broker, &offered).await;
-        for work in offered.into_iter().skip(published) {
-            let Ok(permit) = Arc::clone(&self.direct).acquire_owned().await else { return };
-            let send = self.notifier.start(work.notification_id);
-            tokio::spawn(async move {
-                let _permit = permit;
-                drop(send.await);
-            });
+        let left: Vec<Work> = offered.into_iter().skip(published).collect();
+        if left.is_empty() {
+            return;
         }
+        let Ok(turn) = Arc::clone(&self.direct).try_acquire_owned() else { return };
+        let notifier = Arc::clone(&self.notifier);
+        tokio::spawn(async move {
+            let _turn = turn;
+            let sends =
+                futures::stream::iter(left).map(|work| notifier.start(work.notification_id));
+            sends.for_each_concurrent(DIRECT, async |send| drop(send.await)).await;
+        });
     }
+}
+
+/// What one row becomes.
+struct Move {
+    /// As it was read.
+    work: Work,
+    events: Vec<NotificationEvent>,
+    state: &'static str,
 }
 
 fn due(work: &Work, now: jiff::Timestamp) -> Due {
     match work.state.as_str() {
-        "sending" if work.handed_over => Due::End(NotificationCommand::RecordUncertain {
+        "sending" if work.handed_over => Due::Command(NotificationCommand::RecordUncertain {
             attempt: work.attempts,
             reason: "no_outcome_after_hand_over".to_owned(),
         }),
-        // It crashed before the hand-over, so nothing was sent.
         "sending" => Due::TryAgain,
-        _ if work.expires_at <= now => Due::End(NotificationCommand::Expire),
+        _ if work.expires_at <= now => Due::Command(NotificationCommand::Expire),
         "offered" => Due::OfferAgain,
-        _ => Due::Offer(NotificationCommand::MarkDue),
+        _ => Due::Command(NotificationCommand::MarkDue),
     }
 }
 
@@ -235,28 +228,32 @@ async fn postpone(
     Ok(())
 }
 
-async fn offer(
+/// Each row only as it was read: whoever changed one meanwhile makes all of it a conflict.
+async fn write(
     connection: &mut sqlx::PgConnection,
-    offered: &[Work],
+    moves: &[Move],
     lease: Duration,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
+) -> Result<(), CommitError> {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let written = sqlx::query(
         "UPDATE notification n
-            SET state = 'offered', offers = offers + 1, sequence = o.sequence, lease_token = NULL,
-                lease_until = now() + $3 * interval '1 second'
-           FROM unnest($1::uuid[], $2::bigint[]) AS o (id, sequence)
-          WHERE n.notification_id = o.id
-            AND (n.state = 'pending' OR (n.state = 'offered' AND n.lease_until <= now()))",
+            SET state = m.state, sequence = m.sequence, lease_token = NULL,
+                offers = n.offers + CASE WHEN m.state = 'offered' THEN 1 ELSE 0 END,
+                lease_until = CASE WHEN m.state = 'offered' THEN now() + $7 * interval '1 second' END
+           FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::bigint[])
+             AS m (id, was, read, handed_over, state, sequence)
+          WHERE n.notification_id = m.id AND n.state = m.was AND n.sequence = m.read
+            AND (n.handed_over_at IS NOT NULL) = m.handed_over
+            AND (n.state = 'pending' OR n.lease_until <= now())",
     )
-    .bind(offered.iter().map(|work| work.notification_id.uuid()).collect::<Vec<_>>())
-    .bind(
-        offered
-            .iter()
-            .map(|work| i64::try_from(work.sequence).unwrap_or(i64::MAX))
-            .collect::<Vec<_>>(),
-    )
+    .bind(moves.iter().map(|m| m.work.notification_id.uuid()).collect::<Vec<_>>())
+    .bind(moves.iter().map(|m| m.work.state.as_str()).collect::<Vec<_>>())
+    .bind(moves.iter().map(|m| number(m.work.sequence)).collect::<Vec<_>>())
+    .bind(moves.iter().map(|m| m.work.handed_over).collect::<Vec<_>>())
+    .bind(moves.iter().map(|m| m.state).collect::<Vec<_>>())
+    .bind(moves.iter().map(|m| number(m.work.sequence + m.events.len() as u64)).collect::<Vec<_>>())
     .bind(lease.as_secs_f64())
     .execute(connection)
     .await?;
-    Ok(())
+    if written.rows_affected() == moves.len() as u64 { Ok(()) } else { Err(CommitError::Conflict) }
 }

@@ -7,17 +7,21 @@ use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(3_600);
 
-/// Stored answers are kept for a week, refresh tokens until they expire.
+/// Stored answers are kept for a week, refresh tokens until they expire. A few thousand at a time: a
+/// long transaction would hold up every reader of the feed.
 const OLD: [&str; 2] = [
-    "DELETE FROM idempotency_key WHERE created_at < now() - interval '7 days'",
-    "DELETE FROM refresh_token WHERE expires_at < now()",
+    "DELETE FROM idempotency_key WHERE (business_id, key) IN
+            (SELECT business_id, key FROM idempotency_key
+              WHERE created_at < now() - interval '7 days' LIMIT 5000)",
+    "DELETE FROM refresh_token WHERE token_hash IN
+            (SELECT token_hash FROM refresh_token WHERE expires_at < now() LIMIT 5000)",
 ];
 
 /// Looks once an hour until stopped.
 pub(crate) async fn run(database: Database, stop: CancellationToken) {
     loop {
         for statement in OLD {
-            if let Err(error) = sqlx::query(statement).execute(database.pool()).await {
+            if let Err(error) = repeat(&database, statement, &stop).await {
                 tracing::warn!(%error, "housekeeping failed; it is tried again in an hour");
             }
         }
@@ -26,4 +30,18 @@ pub(crate) async fn run(database: Database, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
         }
     }
+}
+
+async fn repeat(
+    database: &Database,
+    statement: &str,
+    stop: &CancellationToken,
+) -> Result<(), sqlx::Error> {
+    while !stop.is_cancelled() {
+        let forgotten = sqlx::query(statement).execute(database.pool()).await?;
+        if forgotten.rows_affected() == 0 {
+            break;
+        }
+    }
+    Ok(())
 }

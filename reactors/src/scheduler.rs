@@ -10,9 +10,10 @@ use domain::{
     },
 };
 use jiff_sqlx::ToSqlx;
+use serde_json::Value;
 use sqlx::PgConnection;
 use streams::{
-    BoxError, Origin,
+    Origin,
     consumer::{Failure, Reactor},
     log::{CommitError, Recorded, StreamKey},
 };
@@ -85,8 +86,8 @@ impl Reactor for Scheduler {
                 }
             }
         }
-        called_off.dedup_by_key(|work| work.notification_id);
         complete(connection, &mut planned).await?;
+        agreeing(connection, &mut called_off).await?;
         write(connection, &planned, &called_off).await
     }
 }
@@ -126,19 +127,22 @@ async fn known(
 async fn complete(connection: &mut PgConnection, planned: &mut [Planned]) -> Result<(), Failure> {
     let streams: Vec<String> =
         planned.iter().map(|p| notification_id(&p.plan).to_string()).collect();
-    let rows: Vec<(String, i64, sqlx::types::Json<NotificationEvent>)> = sqlx::query_as(
-        "SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload FROM events
+    let rows: Vec<(String, i64, String, String, Value)> = sqlx::query_as(
+        "SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, event_type, event_version, payload
+           FROM events
           WHERE aggregate_type = 'notification' AND aggregate_id = ANY($1)
           ORDER BY aggregate_id, sequence DESC",
     )
     .bind(streams)
     .fetch_all(connection)
     .await?;
-    for (stream, sequence, last) in rows {
+    for (stream, sequence, kind, version, payload) in rows {
+        let last: NotificationEvent =
+            serde_json::from_value(domain::upcast(&kind, &version, payload)).map_err(poison)?;
         let own = planned.iter_mut().find(|p| notification_id(&p.plan).to_string() == stream);
         let Some(own) = own else { continue };
         tracing::warn!(notification = stream, "a message had lost its row");
-        let state = match work::state_after(&last.0) {
+        let state = match work::state_after(&last) {
             // Whoever held the offer held it in the row.
             "offered" => "pending",
             state => state,
@@ -146,6 +150,36 @@ async fn complete(connection: &mut PgConnection, planned: &mut [Planned]) -> Res
         own.events.clear();
         own.there = Some(There { sequence: sequence.unsigned_abs(), state });
     }
+    Ok(())
+}
+
+/// Leaves out messages whose row and stream disagree, which `doctor` shows: their sender finds out by
+/// itself that the visit does not stand, and the others need not wait.
+async fn agreeing(
+    connection: &mut PgConnection,
+    called_off: &mut Vec<&Work>,
+) -> Result<(), Failure> {
+    if called_off.is_empty() {
+        return Ok(());
+    }
+    let streams: Vec<String> = called_off.iter().map(|w| w.notification_id.to_string()).collect();
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT aggregate_id, max(sequence) FROM events
+          WHERE aggregate_type = 'notification' AND aggregate_id = ANY($1) GROUP BY aggregate_id",
+    )
+    .bind(streams)
+    .fetch_all(connection)
+    .await?;
+    let last: HashMap<String, u64> =
+        rows.into_iter().map(|(id, sequence)| (id, sequence.unsigned_abs())).collect();
+    called_off.retain(|work| {
+        let agree = last.get(&work.notification_id.to_string()) == Some(&work.sequence);
+        if !agree {
+            tracing::warn!(notification = %work.notification_id, "row and stream of a message disagree");
+            metrics::counter!("apptremind_notification_conflicts_total").increment(1);
+        }
+        agree
+    });
     Ok(())
 }
 
@@ -164,28 +198,41 @@ async fn write(
     let ended = called_off.iter().map(|work| work.append(vec![NotificationEvent::Cancelled {}]));
     work::append(connection, "scheduler", new.chain(ended)).await.map_err(refused)?;
     insert(connection, planned).await?;
-    sqlx::query(
-        "UPDATE notification SET state = 'cancelled', sequence = sequence + 1
-          WHERE notification_id = ANY($1)",
+    let stopped = sqlx::query(
+        "UPDATE notification n SET state = 'cancelled', sequence = n.sequence + 1
+           FROM unnest($1::uuid[], $2::bigint[]) AS c (id, read)
+          WHERE n.notification_id = c.id AND n.sequence = c.read
+            AND n.state IN ('pending', 'offered')",
     )
     .bind(called_off.iter().map(|work| work.notification_id.uuid()).collect::<Vec<_>>())
+    .bind(
+        called_off
+            .iter()
+            .map(|work| i64::try_from(work.sequence).unwrap_or(i64::MAX))
+            .collect::<Vec<_>>(),
+    )
     .execute(connection)
     .await?;
+    // A sender took one this very moment: what is true then is folded again.
+    if stopped.rows_affected() < called_off.len() as u64 {
+        return Err(Failure::Transient("a message was taken while it was called off".into()));
+    }
     Ok(())
 }
 
 /// A conflict means that a sender was faster: the batch is folded again on what is true then.
 fn refused(error: CommitError) -> Failure {
-    let transient = match &error {
-        CommitError::Store(inner) => streams::log::is_unavailable(inner.as_ref()),
-        CommitError::Conflict => true,
+    match error {
+        CommitError::Conflict => Failure::Transient(error.into()),
+        CommitError::Store(inner) => match inner.downcast::<sqlx::Error>() {
+            Ok(error) => Failure::from(*error),
+            Err(inner) => Failure::Poison(inner),
+        },
         CommitError::TimeReserved
         | CommitError::Repeat
         | CommitError::Limit { .. }
-        | CommitError::Taken { .. } => false,
-    };
-    let error = BoxError::from(error);
-    if transient { Failure::Transient(error) } else { Failure::Poison(error) }
+        | CommitError::Taken { .. } => Failure::Poison(error.into()),
+    }
 }
 
 async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<(), Failure> {

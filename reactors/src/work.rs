@@ -29,6 +29,8 @@ pub(crate) struct Work {
     pub(crate) attempts: u32,
     pub(crate) offers: i32,
     pub(crate) handed_over: bool,
+    /// Who is sending it now.
+    pub(crate) lease_token: Option<Uuid>,
     pub(crate) sequence: u64,
     pub(crate) origin: Origin,
 }
@@ -45,7 +47,7 @@ pub(crate) struct Append {
 /// What [`from_row`] reads.
 pub(crate) const COLUMNS: &str = "notification_id, business_id, appointment_id, kind, channel, \
     version, state, due_at, expires_at, attempts, offers, handed_over_at IS NOT NULL AS handed_over, \
-    sequence, correlation_id, traceparent";
+    lease_token, sequence, correlation_id, traceparent";
 
 pub(crate) fn from_row(row: &PgRow) -> Result<Work, sqlx::Error> {
     let at = |column| -> Result<Timestamp, sqlx::Error> {
@@ -64,6 +66,7 @@ pub(crate) fn from_row(row: &PgRow) -> Result<Work, sqlx::Error> {
         attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
         offers: row.try_get("offers")?,
         handed_over: row.try_get("handed_over")?,
+        lease_token: row.try_get("lease_token")?,
         sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
         origin: Origin {
             correlation_id: row.try_get("correlation_id")?,

@@ -1,4 +1,5 @@
-//! The log in the one order that every reader sees: transactions as they began, positions within.
+//! The log in the one order that every reader sees: transactions in the order of
+//! their first write, positions within.
 
 use std::time::Duration;
 

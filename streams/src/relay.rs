@@ -49,9 +49,10 @@ async fn relay(
     let Some(mut connection) = leader::lead(database, "relay", stop).await? else { return Ok(()) };
     let mut elsewhere = broker.client().subscribe(SUBJECT).await?;
     let mut connects = broker.connects();
+    let mut stored = None;
     loop {
         connects.mark_unchanged();
-        let mut cursor = reconcile(&mut connection, broker).await?;
+        let mut cursor = reconcile(&mut connection, broker, &mut stored).await?;
         tracing::debug!(%cursor, "relaying");
         let mut looked = tokio::time::Instant::now();
         while !connects.has_changed()? && looked.elapsed() < LOOK {
@@ -67,6 +68,7 @@ async fn relay(
             let published = publish(broker, cursor, &batch).await;
             if let Some(last) = published.acknowledged {
                 cursor = last;
+                stored = stored.max(published.stored);
                 save(&mut connection, cursor).await?;
                 looked = tokio::time::Instant::now();
             }
@@ -80,12 +82,14 @@ async fn relay(
 struct Published {
     /// The last event of the contiguous acknowledged prefix.
     acknowledged: Option<Cursor>,
+    /// The highest number in the stream that an acknowledgement named.
+    stored: Option<u64>,
     error: Option<BoxError>,
 }
 
 /// Publishes pipelined: one by one is eight times slower.
 async fn publish(broker: &Broker, after: Cursor, batch: &[Recorded]) -> Published {
-    let mut published = Published { acknowledged: None, error: None };
+    let mut published = Published { acknowledged: None, stored: None, error: None };
     if !broker.is_connected() {
         published.error = Some("NATS is away".into());
         return published;
@@ -110,7 +114,10 @@ async fn publish(broker: &Broker, after: Cursor, batch: &[Recorded]) -> Publishe
     }
     for (cursor, ack) in acks {
         match ack.await {
-            Ok(_) => published.acknowledged = Some(cursor),
+            Ok(ack) => {
+                published.acknowledged = Some(cursor);
+                published.stored = published.stored.max(Some(ack.sequence));
+            }
             Err(error) => {
                 published.error = Some(error.into());
                 break;
@@ -132,8 +139,14 @@ async fn save(connection: &mut PgConnection, cursor: Cursor) -> Result<(), sqlx:
 }
 
 /// Compares the cursor with what the stream really holds, and steps back behind what it lost: to
-/// the last event it has, or to the lowest checkpoint of a consumer when it is a new one.
-async fn reconcile(connection: &mut PgConnection, broker: &Broker) -> Result<Cursor, BoxError> {
+/// the last event it has, or to the lowest checkpoint of a consumer when it is a new one. A stream
+/// that reaches as far as our acknowledgements lost nothing, even if its last event is not the
+/// newest: what was published again lies behind newer events.
+async fn reconcile(
+    connection: &mut PgConnection,
+    broker: &Broker,
+    stored: &mut Option<u64>,
+) -> Result<Cursor, BoxError> {
     let info = topology::ensure(broker, connection).await?;
     let created = info.created.to_string();
     let row = sqlx::query(
@@ -146,12 +159,20 @@ async fn reconcile(connection: &mut PgConnection, broker: &Broker) -> Result<Cur
     let known: Option<String> = row.try_get("stream_created")?;
     let same = known.as_deref() == Some(created.as_str());
     let held = if same { topology::last_held(broker, &info).await? } else { None };
+    if !same {
+        *stored = None;
+    }
+    let whole = stored.is_some_and(|stored| stored <= info.state.last_sequence);
     let cursor = match held {
+        _ if whole => saved,
         Some(last) => saved.min(last),
         // All that it held has aged away.
         None if same && info.state.last_sequence > 0 => saved,
         None => saved.min(lowest_checkpoint(connection).await?),
     };
+    if cursor != saved {
+        *stored = None;
+    }
     if cursor != saved || !same {
         if known.is_some() {
             tracing::warn!(%saved, %cursor, "JetStream lost events: publishing them again");

@@ -90,7 +90,7 @@ pub enum BookingRefused {
     AppointmentCapReached,
 }
 
-/// In one row: the outcome of a try that the log refused.
+/// What follows from a try that was not done.
 enum Next {
     Again,
     Stop(CommandError<BookingRefused>),
@@ -160,9 +160,8 @@ impl Commands {
                 // second wall disagree.
                 tracing::error!(business.id = %context.business_id, "the second wall refused what the rules allowed");
                 metrics::counter!("apptremind_second_wall_total").increment(1);
-                let start = match book.start {
-                    Start::At(start) => start,
-                    Start::Local(_) => context.now,
+                let Start::At(start) = book.start else {
+                    return Next::Stop(CommandError::Conflict);
                 };
                 let refusal = Refusal::Taken { by: AppointmentId::new(Uuid::nil()) };
                 Next::Stop(CommandError::Refused(BookingRefused::Unavailable { start, refusal }))

@@ -1,9 +1,8 @@
 use domain::{BusinessId, CustomerId, FieldError, Fields};
-use email_address::EmailAddress;
 use streams::{clock, log::NewCustomer};
 use uuid::Uuid;
 
-use crate::Commands;
+use crate::{Commands, email::is_email};
 
 /// Who comes, in their own words.
 #[derive(Debug, Clone)]
@@ -23,11 +22,7 @@ impl Guest {
         let mut fields = Fields::default();
         fields.line("customer.name", &self.name, 120);
         if let Some(email) = &self.email {
-            fields.check(
-                email.len() <= 254 && EmailAddress::is_valid(email),
-                "customer.email",
-                "must be an e-mail address",
-            );
+            fields.check(is_email(email), "customer.email", "must be an e-mail address");
         }
         if let Some(phone) = &self.phone {
             let digits = phone.bytes().filter(u8::is_ascii_digit).count();

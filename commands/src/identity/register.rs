@@ -4,7 +4,6 @@ use domain::{
     subscription::{Subscription, SubscriptionCommand, Tier},
     user::{Role, User, UserCommand},
 };
-use email_address::EmailAddress;
 use streams::{
     Actor, CommandContext, Origin, clock,
     log::{CommitError, Loaded, StreamKey, UnitOfWork, Writing},
@@ -15,6 +14,7 @@ use super::{Identity, Session, session::Member};
 use crate::{
     CommandError, Done,
     directory::{self, Named},
+    email::is_email,
 };
 
 /// A new owner and their business.
@@ -139,12 +139,7 @@ impl Identity {
 
 fn validate(register: &Register) -> Result<(), Vec<FieldError>> {
     let mut fields = Fields::default();
-    let email = register.email.trim();
-    fields.check(
-        email.len() <= 254 && EmailAddress::is_valid(email),
-        "email",
-        "must be an e-mail address",
-    );
+    fields.check(is_email(register.email.trim()), "email", "must be an e-mail address");
     let length = register.password.chars().count();
     fields.check((8..=200).contains(&length), "password", "must be 8 to 200 characters");
     fields.line("business_name", &register.business_name, 120);

@@ -86,12 +86,6 @@ impl StaffCalendar {
         self.visits.values().chain(self.time_off.values())
     }
 
-    /// The time off with this id, if it touches this week.
-    #[must_use]
-    pub fn time_off(&self, id: TimeOffId) -> Option<&Busy> {
-        self.time_off.get(&id)
-    }
-
     fn reserve(
         &self,
         wanted: Busy,

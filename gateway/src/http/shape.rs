@@ -26,6 +26,8 @@ impl TryFrom<String> for Instant {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let at = text.parse::<Timestamp>().ok();
         at.filter(|at| in_range(jiff::tz::Offset::UTC.to_datetime(*at)))
+            // Tables keep no more, and what is decided must be what is kept.
+            .and_then(|at| Timestamp::from_microsecond(at.as_microsecond()).ok())
             .map(Self)
             .ok_or("must be an instant (RFC 3339), such as 2026-03-02T14:00:00Z")
     }

@@ -231,7 +231,45 @@ async fn a_row_that_disagrees_with_its_stream_holds_up_no_other() {
     );
     stand.database.execute(&break_one).await;
     until(&salon, &other, "reminder", "sent").await;
+    // Nor does it when its visit is called off: what is booked later is planned.
+    salon
+        .owner
+        .post(&format!("/api/v1/appointments/{broken}/cancel"), &json!({}))
+        .await
+        .expect(200);
+    let later = booked(&salon, start + SignedDuration::from_mins(10)).await;
+    until(&salon, &later, "reminder", "pending").await;
     let (code, text) = stand.addresses.run(&["doctor"]);
     assert_eq!(code, 5, "{text}");
     assert!(text.contains("BROKEN  every message in the work table"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_called_off_at_once_shows_what_became_of_its_mail() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let start = start_in(60);
+    let mut all = Vec::new();
+    for n in 0..40 {
+        let id = booked(&salon, start + SignedDuration::from_mins(5 * n)).await;
+        let path = format!("/api/v1/appointments/{id}/cancel");
+        salon.owner.post(&path, &json!({})).await.expect(200);
+        all.push(id);
+    }
+    stand.addresses.caught_up().await;
+    for id in all {
+        let path = format!("/api/v1/appointments/{id}");
+        let shown = eventually("a confirmation has its outcome", async || {
+            let shown = salon.owner.read(&path).await.expect(200);
+            let all = shown["reminders"].as_array()?.clone();
+            let ended = |m: &Value| matches!(m["status"].as_str(), Some("sent" | "cancelled"));
+            all.into_iter().find(|message| ended(message))
+        })
+        .await;
+        let arrived = mails_to(&stand, &shown).await.len();
+        assert_eq!(arrived, usize::from(shown["status"] == "sent"), "{shown}");
+    }
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
 }

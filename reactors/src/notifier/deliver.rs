@@ -4,6 +4,7 @@ use domain::{
     business::Business,
     notification::NotificationCommand,
 };
+use lettre::Message;
 use projections::agenda::Agenda;
 use streams::{
     BoxError, clock,
@@ -45,32 +46,53 @@ impl Notifier {
     }
 
     async fn try_deliver(&self, id: NotificationId) -> Result<(), BoxError> {
-        let Some(taken) = self.take(id).await? else { return Ok(()) };
+        // Longer than its lease nobody may be at it, whatever does not answer.
+        let ready = tokio::time::timeout(self.timing.send_lease, self.get_ready(id)).await??;
+        match ready {
+            Some((taken, ready, message)) => {
+                self.hand_over(&taken, ready, &message.formatted()).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the message and goes as far as RCPT; `None` when there is nothing to hand over.
+    async fn get_ready(
+        &self,
+        id: NotificationId,
+    ) -> Result<Option<(Taken, Ready, Message)>, BoxError> {
+        let Some(taken) = self.take(id).await? else { return Ok(None) };
         let attempt = taken.work.attempts;
+        let failed = |reason: &str| NotificationCommand::RecordFailure {
+            attempt,
+            reason: reason.to_owned(),
+        };
         let (mail, to) = match self.prepare(&taken.work).await? {
             Prepared::Mail { mail, to } => (mail, to),
             Prepared::CalledOff => {
-                return self.record(&taken, NotificationCommand::Cancel, None).await;
+                self.record(&taken, NotificationCommand::Cancel, None).await?;
+                return Ok(None);
             }
             Prepared::NoContact => {
-                let reason = "no_contact".to_owned();
-                let failed = NotificationCommand::RecordFailure { attempt, reason };
-                return self.record(&taken, failed, None).await;
+                self.record(&taken, failed("no_contact"), None).await?;
+                return Ok(None);
             }
         };
         let message = match self.smtp.message(&taken.work, &mail, &to) {
             Ok(message) => message,
             Err(error) => {
-                let reason = "unusable_address".to_owned();
-                let failed = NotificationCommand::RecordFailure { attempt, reason };
-                return self.record(&taken, failed, Some(error.to_string())).await;
+                let answer = Some(error.to_string());
+                self.record(&taken, failed("unusable_address"), answer).await?;
+                return Ok(None);
             }
         };
-        let ready = match self.smtp.prepare(&message).await {
-            Ok(ready) => ready,
-            Err(refusal) => return self.refused(&taken, refusal).await,
-        };
-        self.hand_over(&taken, ready, &message.formatted()).await
+        match self.smtp.prepare(&message).await {
+            Ok(ready) => Ok(Some((taken, ready, message))),
+            Err(refusal) => {
+                self.refused(&taken, refusal).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// From here on the lease decides: without it nothing is handed over.
@@ -135,14 +157,17 @@ impl Notifier {
         row.map(|row| Ok(Taken { work: work::from_row(&row)?, token })).transpose()
     }
 
+    /// From now on nobody else may send it. The lease begins anew, so that a hand-over has all of it.
     async fn mark_handed_over(&self, taken: &Taken) -> Result<bool, sqlx::Error> {
         let marked = sqlx::query(
-            "UPDATE notification SET handed_over_at = now()
+            "UPDATE notification
+                SET handed_over_at = now(), lease_until = now() + $3 * interval '1 second'
               WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
                 AND lease_until > now()",
         )
         .bind(taken.work.notification_id.uuid())
         .bind(taken.token)
+        .bind(self.timing.send_lease.as_secs_f64())
         .execute(self.log.database().pool())
         .await?;
         Ok(marked.rows_affected() == 1)

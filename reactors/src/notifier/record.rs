@@ -10,9 +10,12 @@ use streams::{BoxError, log::CommitError};
 use super::{Notifier, deliver::Taken};
 use crate::work;
 
-/// What was sent must be recorded, so recording is worth some patience.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(500);
+/// What was sent must be recorded, so recording is worth some patience: about ten minutes.
+const TRIES: u32 = 120;
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// For one try.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Notifier {
     /// Records the outcome: event and row in one transaction.
@@ -22,19 +25,19 @@ impl Notifier {
         command: NotificationCommand,
         answer: Option<String>,
     ) -> Result<(), BoxError> {
-        let mut tries = 0;
-        loop {
-            let error = match self.try_record(taken, command.clone(), answer.as_deref()).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            tries += 1;
-            if tries == TRIES {
-                return Err(error.into());
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            let attempt = self.try_record(taken, command.clone(), answer.as_deref());
+            match tokio::time::timeout(PATIENCE, attempt).await {
+                Ok(Ok(())) => return Ok(()),
+                // A conflict is somebody who settled it meanwhile: look again what is true now.
+                Ok(Err(error)) => tracing::debug!(%error, "an outcome is not recorded yet"),
+                Err(_elapsed) => tracing::debug!("Postgres does not answer"),
             }
-            // A conflict is somebody who settled it meanwhile: look again what is true now.
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        Ok(self.try_record(taken, command, answer.as_deref()).await?)
     }
 
     async fn try_record(
@@ -45,15 +48,24 @@ impl Notifier {
     ) -> Result<(), CommitError> {
         let id = taken.work.notification_id;
         let Some(row) = work::find(self.log.database().pool(), id).await? else { return Ok(()) };
-        let Ok(events) = row.notification().decide(command) else {
-            tracing::warn!(notification = %id, state = row.state, "an outcome came too late to count");
+        // Only who holds the lease may say what became of it; but that it was sent after all is worth
+        // knowing about what was given up as uncertain.
+        let held = row.state == "sending" && row.lease_token == Some(taken.token);
+        let known_late = row.state == "uncertain"
+            && row.attempts == taken.work.attempts
+            && matches!(command, NotificationCommand::RecordSent { .. });
+        if !held && !known_late {
+            tracing::info!(notification = %id, state = row.state, "an outcome came too late to count");
             return Ok(());
-        };
+        }
+        let decided = row.notification().decide(command);
+        let events = decided.map_err(|error| CommitError::Store(error.into()))?;
         let Some(event) = events.last().cloned() else { return Ok(()) };
         let state = work::state_after(&event);
         let mut next_at = None;
         if let NotificationEvent::Deferred { next_at: at, .. } = &event {
-            next_at = Some(at.to_sqlx());
+            // Behind the start of the visit there is nothing to send: it expires then.
+            next_at = Some((*at).min(row.expires_at).to_sqlx());
         }
         let mut writing = self.log.begin().await?;
         let append = std::iter::once(row.append(events));
@@ -62,13 +74,16 @@ impl Notifier {
             "UPDATE notification
                 SET state = $2, sequence = sequence + 1, next_at = coalesce($3, next_at),
                     last_answer = $4, lease_token = NULL
-              WHERE notification_id = $1 AND sequence = $5",
+              WHERE notification_id = $1 AND sequence = $5 AND state = $6
+                AND lease_token IS NOT DISTINCT FROM $7",
         )
         .bind(id.uuid())
         .bind(state)
         .bind(next_at)
         .bind(answer)
         .bind(i64::try_from(row.sequence).unwrap_or(i64::MAX))
+        .bind(&row.state)
+        .bind(row.lease_token)
         .execute(writing.connection())
         .await?;
         if updated.rows_affected() != 1 {

@@ -161,8 +161,11 @@ impl<F: Follower> Following<'_, F> {
             self.apply(connection, cursor, &batch).await?;
             cursor = last;
         }
-        // Acknowledges all before it too. If that is lost, they come again and are skipped.
-        if let Some(message) = messages.last()
+        // Acknowledges all before it in the stream too: after a redelivery the newest message need not
+        // come last. If that is lost, they come again and are skipped.
+        let newest =
+            messages.iter().max_by_key(|message| message.info().map(|i| i.stream_sequence).ok());
+        if let Some(message) = newest
             && let Err(error) = message.ack().await
         {
             tracing::debug!(consumer = F::NAME, %error, "not acknowledged");
@@ -178,7 +181,7 @@ impl<F: Follower> Following<'_, F> {
         batch: &[Recorded],
     ) -> Result<(), Interrupted> {
         match self.attempt(connection, cursor, batch).await {
-            Err(Interrupted::Handler(Failure::Poison(error))) => {
+            Err(Interrupted::Handler(Failure::Poison(error) | Failure::Unreadable(error))) => {
                 tracing::warn!(consumer = F::NAME, %error, "a batch failed: one by one");
             }
             outcome => return outcome,
@@ -187,7 +190,10 @@ impl<F: Follower> Following<'_, F> {
         for event in batch {
             match self.attempt(connection, cursor, std::slice::from_ref(event)).await {
                 Err(Interrupted::Handler(Failure::Poison(error))) => {
-                    self.poisoned(connection, cursor, event, error).await?;
+                    self.poisoned(connection, cursor, event, error, F::ON_POISON).await?;
+                }
+                Err(Interrupted::Handler(Failure::Unreadable(error))) => {
+                    self.poisoned(connection, cursor, event, error, OnPoison::Halt).await?;
                 }
                 outcome => outcome?,
             }
@@ -233,11 +239,12 @@ impl<F: Follower> Following<'_, F> {
         cursor: Cursor,
         event: &Recorded,
         error: BoxError,
+        then: OnPoison,
     ) -> Result<(), Interrupted> {
         let reason = format!("{} {}: {error}", event.event_type, event.event_id);
         tracing::error!(consumer = F::NAME, event = %event.event_id, %error, "cannot be applied");
         metrics::counter!("apptremind_consumer_poison_total", "consumer" => F::NAME).increment(1);
-        match F::ON_POISON {
+        match then {
             OnPoison::Halt => {
                 checkpoint::halt(connection, F::NAME, &reason).await?;
                 Err(Interrupted::Halted(event.event_id))

@@ -25,23 +25,25 @@ pub enum Failure {
     /// Will never succeed: a reactor sets it aside, a projector stops.
     #[error("{0}")]
     Poison(#[source] BoxError),
+    /// Written by a newer build: both stop, until they are of that build too.
+    #[error("{0}")]
+    Unreadable(#[source] BoxError),
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         // What Postgres refuses about the data itself it will refuse again.
         let code = error.as_database_error().and_then(|refused| refused.code());
-        if code.is_some_and(|code| code.starts_with("22") || code.starts_with("23")) {
-            Self::Poison(error.into())
-        } else {
-            Self::Transient(error.into())
-        }
+        let refused = code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
+        // Nor does a stored value that does not fit its type fit it later.
+        let misfit = matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. });
+        if refused || misfit { Self::Poison(error.into()) } else { Self::Transient(error.into()) }
     }
 }
 
 impl From<Unreadable> for Failure {
     fn from(error: Unreadable) -> Self {
-        Self::Poison(error.into())
+        Self::Unreadable(error.into())
     }
 }
 

@@ -200,6 +200,7 @@ impl World {
             (relayed && held > 0 && pending == 0).then_some(())
         })
         .await;
+        self.until_acknowledged(consumer).await;
     }
 
     /// Waits until the consumer has acknowledged all that the broker holds.
@@ -287,7 +288,6 @@ async fn every_event_arrives_once_in_order_and_as_it_was_recorded() {
     }
     world.until_all_is_seen_once_in_order().await;
     world.until_delivered_by_the_broker(<Scribe as Projector>::NAME).await;
-    world.until_acknowledged(<Scribe as Projector>::NAME).await;
     process.stop().await;
 
     let read = feed::after(world.pool(), Cursor::START, 1_000).await.unwrap();
