@@ -256,7 +256,7 @@ async fn what_the_rules_of_the_business_refuse_names_the_rule() {
         (hour(17) - minutes(25), "outside_hours"),
         (hour(10) + minutes(1), "off_grid"),
         (hour(10) + SignedDuration::from_secs(1), "off_grid"),
-        (hour(10) + SignedDuration::from_nanos(1), "off_grid"),
+        (hour(10) + SignedDuration::from_micros(1), "off_grid"),
         (hour(12), "time_off"),
         (hour(12) - minutes(25), "time_off"),
         (hour(13) - minutes(5), "time_off"),
