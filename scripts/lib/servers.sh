@@ -38,7 +38,7 @@ postgres_start() {
   find_postgres
   if ! { postgres_pid >/dev/null && postgres_is_ours; }; then
     step "Starting a private Postgres ($("$POSTGRES_BIN/postgres" --version | awk '{ print $3 }'))"
-    if [ ! -s "$data/PG_VERSION" ] || [ ! -s "$data/.complete" ]; then postgres_create "$log" "$@"; fi
+    if [ ! -s "$data/PG_VERSION" ] || [ ! -e "$data/.complete" ]; then postgres_create "$log" "$@"; fi
     postgres_version_fits
     # A second try, with another port, in case somebody was quicker to take this one.
     postgres_launch "$log" || postgres_launch "$log" || {
