@@ -40,8 +40,9 @@ postgres_start() {
     step "Starting a private Postgres ($("$POSTGRES_BIN/postgres" --version | awk '{ print $3 }'))"
     if [ ! -s "$data/PG_VERSION" ] || [ ! -e "$data/.complete" ]; then postgres_create "$log" "$@"; fi
     postgres_version_fits
-    # A second try, with another port, in case somebody was quicker to take this one.
-    postgres_launch "$log" || postgres_launch "$log" || {
+    # Tried again with another port, in case somebody was quicker to take this one; and after a pause, in case the last
+    # processes of a killed server are still ending.
+    postgres_launch "$log" || { sleep 1 && postgres_launch "$log"; } || { sleep 4 && postgres_launch "$log"; } || {
       show_log_end "$log"
       die "the private Postgres did not come up." "see .local/log/${log##*/}; \"./scripts/dev --reset\" forgets its data."
     }
