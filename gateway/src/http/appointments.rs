@@ -276,8 +276,7 @@ fn refused(error: CommandError<EndingRefused>) -> Problem {
 #[utoipa::path(get, path = "/api/v1/appointments", tag = "appointments",
     operation_id = "list_appointments", security(("bearer" = [])),
     params(ListQuery),
-    responses((status = 200, body = Items<ListedAppointment>), (status = 401, body = Problem),
-              (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = Items<ListedAppointment>), (status = 503, body = Problem)))]
 pub(crate) async fn list(
     member: Member,
     State(api): State<Api>,
@@ -312,8 +311,7 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/api/v1/appointments/{id}", tag = "appointments",
     operation_id = "get_appointment",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
-    responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 200, body = AppointmentAnswer)))]
 pub(crate) async fn get(
     member: Member,
     State(api): State<Api>,
@@ -329,8 +327,7 @@ pub(crate) async fn get(
 #[utoipa::path(get, path = "/api/v1/appointments/{id}/history", tag = "appointments",
     operation_id = "get_appointment_history",
     security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = Items<HistoryAnswer>), (status = 401, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 200, body = Items<HistoryAnswer>)))]
 pub(crate) async fn history(
     member: Member,
     State(api): State<Api>,
@@ -345,9 +342,9 @@ pub(crate) async fn history(
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/cancel", tag = "appointments",
     operation_id = "cancel_appointment",
     security(("bearer" = [])), params(("id" = String, Path)), request_body = CancelRequest,
-    responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
-              (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = AppointmentAnswer),
+              (status = 403, body = Problem),
+              (status = 409, body = Problem)))]
 pub(crate) async fn cancel(
     owner: Owner,
     State(api): State<Api>,
@@ -361,8 +358,7 @@ pub(crate) async fn cancel(
 #[utoipa::path(delete, path = "/api/v1/appointments/{id}", tag = "appointments",
     operation_id = "delete_appointment",
     security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 204), (status = 403, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn delete(
     owner: Owner,
     State(api): State<Api>,
@@ -376,8 +372,8 @@ pub(crate) async fn delete(
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/complete", tag = "appointments",
     operation_id = "complete_appointment",
     security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
+    responses((status = 200, body = AppointmentAnswer),
+              (status = 403, body = Problem),
               (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn complete(
     owner: Owner,
@@ -391,8 +387,8 @@ pub(crate) async fn complete(
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/no-show", tag = "appointments",
     operation_id = "mark_no_show",
     security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = AppointmentAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
+    responses((status = 200, body = AppointmentAnswer),
+              (status = 403, body = Problem),
               (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn no_show(
     owner: Owner,

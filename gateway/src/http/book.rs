@@ -249,8 +249,7 @@ fn answer(booked: &Booked, position: String) -> BookedAnswer {
 #[utoipa::path(post, path = "/api/v1/public/book", tag = "public", request_body = BookRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "the same key books once")),
     responses((status = 201, body = BookedAnswer), (status = 402, body = Problem),
-              (status = 404, body = Problem), (status = 409, body = Problem),
-              (status = 422, body = Problem), (status = 503, body = Problem)))]
+              (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn book(
     State(api): State<Api>,
     headers: HeaderMap,

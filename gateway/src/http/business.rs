@@ -181,7 +181,7 @@ impl Api {
 
 /// The profile of the business.
 #[utoipa::path(get, path = "/api/v1/business/profile", tag = "business", security(("bearer" = [])),
-    params(Freshness), responses((status = 200, body = ProfileAnswer), (status = 401, body = Problem)))]
+    params(Freshness), responses((status = 200, body = ProfileAnswer)))]
 pub(crate) async fn get_profile(
     member: Member,
     State(api): State<Api>,
@@ -197,10 +197,8 @@ pub(crate) async fn get_profile(
     operation_id = "change_profile", security(("bearer" = [])),
     params(("If-Match" = String, Header, description = "the ETag of the profile, or *")),
     request_body = ProfilePatch,
-    responses((status = 200, body = ProfileAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 409, body = Problem),
-              (status = 412, body = Problem), (status = 422, body = Problem),
-              (status = 428, body = Problem)))]
+    responses((status = 200, body = ProfileAnswer),
+              (status = 403, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn patch_profile(
     owner: Owner,
     State(api): State<Api>,

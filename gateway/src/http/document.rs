@@ -59,9 +59,12 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
 
 const PROBLEM: &str = "#/components/schemas/Problem";
 
-/// What reading a request can answer, before the operation itself begins.
+/// What reading a request can answer, before the operation itself begins: handlers name only the rest.
 fn add_common_problems(operation: &mut Operation) {
     let mut common: Vec<u16> = vec![];
+    if operation.security.is_some() {
+        common.push(401);
+    }
     if operation.request_body.is_some() {
         common.extend([400, 413, 415, 422]);
     }
@@ -70,6 +73,7 @@ fn add_common_problems(operation: &mut Operation) {
         match parameter {
             RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => common.push(422),
             RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path => common.push(404),
+            RefOr::T(parameter) if parameter.name == "If-Match" => common.extend([412, 428]),
             RefOr::T(_) | RefOr::Ref(_) => {}
         }
     }

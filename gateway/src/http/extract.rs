@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request, rejection::BytesRejection},
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use domain::{BusinessId, UserId, user::Role};
@@ -79,7 +79,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 "send the body as application/json",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
+        let bytes = Bytes::from_request(request, state).await.map_err(|_unread| {
+            let detail = "the body could not be read";
+            Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", detail)
+        })?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
@@ -106,17 +109,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
-}
-
-fn unread(error: &BytesRejection) -> Problem {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("the body may have at most {} bytes", super::MAX_BODY),
-        );
-    }
-    Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", "the body could not be read")
 }
 
 /// serde names a missing, unknown or repeated field only in its words: put it in the path.

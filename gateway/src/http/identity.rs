@@ -61,8 +61,7 @@ pub(crate) struct UserAnswer {
 
 /// Register an owner and their business.
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "identity", request_body = RegisterRequest,
-    responses((status = 201, body = RegisterAnswer), (status = 409, body = Problem),
-              (status = 422, body = Problem)))]
+    responses((status = 201, body = RegisterAnswer), (status = 409, body = Problem)))]
 pub(crate) async fn register(
     State(api): State<Api>,
     extract::Json(request): extract::Json<RegisterRequest>,
@@ -146,8 +145,7 @@ fn refused(error: CommandError<LoginRefused>) -> Problem {
 
 /// Sign in.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "identity", request_body = LoginRequest,
-    responses((status = 200, body = SessionAnswer), (status = 401, body = Problem),
-              (status = 422, body = Problem)))]
+    responses((status = 200, body = SessionAnswer), (status = 401, body = Problem)))]
 pub(crate) async fn login(
     State(api): State<Api>,
     extract::Json(request): extract::Json<LoginRequest>,
@@ -201,7 +199,7 @@ pub(crate) struct MeAnswer {
 
 /// Who is signed in.
 #[utoipa::path(get, path = "/api/v1/auth/me", tag = "identity", security(("bearer" = [])),
-    responses((status = 200, body = MeAnswer), (status = 401, body = Problem)))]
+    responses((status = 200, body = MeAnswer)))]
 pub(crate) async fn me(member: Member, State(api): State<Api>) -> Result<Json<MeAnswer>, Problem> {
     let account = api.identity.account(member.user_id, member.business_id).await;
     let gone = || Problem::unauthorized("the account is not there any more");

@@ -9,6 +9,7 @@ mod document;
 mod extract;
 mod health;
 mod identity;
+mod limit;
 mod problem;
 mod public;
 mod services;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use axum::{
     Router,
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     middleware,
     response::{IntoResponse, Response},
 };
@@ -30,16 +31,13 @@ use commands::{Commands, identity::Identity};
 use projections::{agenda::Agenda, availability::Availability, notifications::Notifications};
 use streams::{Cursor, Database, broker::Broker};
 use tower_http::{
-    catch_panic::CatchPanicLayer, compression::CompressionLayer, limit::RequestBodyLimitLayer,
-    timeout::TimeoutLayer,
+    catch_panic::CatchPanicLayer, compression::CompressionLayer, timeout::TimeoutLayer,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub(crate) use problem::Problem;
 
-/// Bodies are small: the largest is a year of working hours.
-const MAX_BODY: usize = 128 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything that handlers use. Cheap to clone.
@@ -122,10 +120,10 @@ pub(crate) fn router(api: Api) -> Router {
             let detail = "this path does not know that method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
+        .layer(middleware::from_fn(limit::layer))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
-        .layer(middleware::map_response(plain_to_problem))
+        .layer(middleware::map_response(timed_out_to_problem))
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(context::layer))
 }
@@ -136,21 +134,11 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
 }
 
-/// The layers below answer in plain text: say it as a problem.
-async fn plain_to_problem(response: Response) -> Response {
+/// The time limit answers without words: say it as a problem.
+async fn timed_out_to_problem(response: Response) -> Response {
     let status = response.status();
-    let plain = response
-        .headers()
-        .get("content-type")
-        .is_none_or(|v| v.as_bytes().starts_with(b"text/plain"));
-    match status {
-        StatusCode::PAYLOAD_TOO_LARGE if plain => {
-            let detail = format!("the body may have at most {MAX_BODY} bytes");
-            Problem::new(status, "body_too_large", detail).into_response()
-        }
-        StatusCode::GATEWAY_TIMEOUT if plain => {
-            Problem::new(status, "timeout", "the request took too long").into_response()
-        }
-        _ => response,
+    if status == StatusCode::GATEWAY_TIMEOUT && !response.headers().contains_key(CONTENT_TYPE) {
+        return Problem::new(status, "timeout", "the request took too long").into_response();
     }
+    response
 }

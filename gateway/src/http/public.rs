@@ -55,7 +55,7 @@ impl Api {
 #[utoipa::path(get, path = "/api/v1/public/businesses/{handle}", tag = "public",
     operation_id = "get_public_business",
     params(("handle" = String, Path)),
-    responses((status = 200, body = PublicBusiness), (status = 404, body = Problem)))]
+    responses((status = 200, body = PublicBusiness)))]
 pub(crate) async fn business(
     State(api): State<Api>,
     Id(handle): Id<String>,

@@ -99,7 +99,7 @@ pub(super) fn all(state: &BusinessState) -> Vec<ServiceAnswer> {
 #[utoipa::path(get, path = "/api/v1/business/services", tag = "business",
     operation_id = "list_services", security(("bearer" = [])),
     params(Freshness),
-    responses((status = 200, body = Items<ServiceAnswer>), (status = 401, body = Problem)))]
+    responses((status = 200, body = Items<ServiceAnswer>)))]
 pub(crate) async fn list(
     member: Member,
     State(api): State<Api>,
@@ -113,8 +113,7 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/api/v1/business/services", tag = "business",
     operation_id = "create_service",
     security(("bearer" = [])), request_body = ServiceRequest,
-    responses((status = 201, body = ServiceAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = ServiceAnswer), (status = 403, body = Problem)))]
 pub(crate) async fn create(
     owner: Owner,
     State(api): State<Api>,
@@ -141,8 +140,7 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = "/api/v1/business/services/{id}", tag = "business",
     operation_id = "get_service",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
-    responses((status = 200, body = ServiceAnswer), (status = 401, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 200, body = ServiceAnswer)))]
 pub(crate) async fn get(
     member: Member,
     State(api): State<Api>,
@@ -160,10 +158,7 @@ pub(crate) async fn get(
     security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "its ETag, or *")),
     request_body = ServicePatch,
-    responses((status = 200, body = ServiceAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
-              (status = 412, body = Problem), (status = 422, body = Problem),
-              (status = 428, body = Problem)))]
+    responses((status = 200, body = ServiceAnswer), (status = 403, body = Problem)))]
 pub(crate) async fn patch(
     owner: Owner,
     State(api): State<Api>,
@@ -190,8 +185,7 @@ pub(crate) async fn patch(
 #[utoipa::path(delete, path = "/api/v1/business/services/{id}", tag = "business",
     operation_id = "archive_service",
     security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 204), (status = 403, body = Problem)))]
 pub(crate) async fn archive(
     owner: Owner,
     State(api): State<Api>,

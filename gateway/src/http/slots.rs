@@ -165,8 +165,7 @@ fn service(
 /// Starts that can be booked now.
 #[utoipa::path(get, path = "/api/v1/public/slots", tag = "public",
     operation_id = "list_slots", params(SlotsQuery),
-    responses((status = 200, body = SlotsAnswer), (status = 404, body = Problem),
-              (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SlotsAnswer), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn slots(
     State(api): State<Api>,
     extract::Query(query): extract::Query<SlotsQuery>,

@@ -88,7 +88,7 @@ fn answer(id: StaffId, member: &StaffMember, email: Option<String>) -> StaffAnsw
 #[utoipa::path(get, path = "/api/v1/business/staff", tag = "business",
     operation_id = "list_staff", security(("bearer" = [])),
     params(Freshness),
-    responses((status = 200, body = Items<StaffAnswer>), (status = 401, body = Problem)))]
+    responses((status = 200, body = Items<StaffAnswer>)))]
 pub(crate) async fn list(
     member: Member,
     State(api): State<Api>,
@@ -106,8 +106,7 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/api/v1/business/staff", tag = "business",
     operation_id = "create_staff", security(("bearer" = [])),
     request_body = StaffRequest,
-    responses((status = 201, body = StaffAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = StaffAnswer), (status = 403, body = Problem)))]
 pub(crate) async fn create(
     owner: Owner,
     State(api): State<Api>,
@@ -134,8 +133,7 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}", tag = "business",
     operation_id = "get_staff",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
-    responses((status = 200, body = StaffAnswer), (status = 401, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 200, body = StaffAnswer)))]
 pub(crate) async fn get(
     member: Member,
     State(api): State<Api>,
@@ -153,10 +151,7 @@ pub(crate) async fn get(
     security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "its ETag, or *")),
     request_body = StaffPatch,
-    responses((status = 200, body = StaffAnswer), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
-              (status = 412, body = Problem), (status = 422, body = Problem),
-              (status = 428, body = Problem)))]
+    responses((status = 200, body = StaffAnswer), (status = 403, body = Problem)))]
 pub(crate) async fn patch(
     owner: Owner,
     State(api): State<Api>,
@@ -183,8 +178,7 @@ pub(crate) async fn patch(
 #[utoipa::path(delete, path = "/api/v1/business/staff/{id}", tag = "business",
     operation_id = "remove_staff",
     security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 204), (status = 403, body = Problem)))]
 pub(crate) async fn remove(
     owner: Owner,
     State(api): State<Api>,

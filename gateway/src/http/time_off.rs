@@ -85,8 +85,7 @@ fn refused(error: CommandError<TimeOffRefused>) -> Problem {
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
     operation_id = "list_time_off",
     security(("bearer" = [])), params(("id" = String, Path), TimeOffQuery),
-    responses((status = 200, body = Items<TimeOffAnswer>), (status = 401, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 200, body = Items<TimeOffAnswer>)))]
 pub(crate) async fn list(
     member: Member,
     State(api): State<Api>,
@@ -112,9 +111,9 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
     operation_id = "create_time_off",
     security(("bearer" = [])), params(("id" = String, Path)), request_body = TimeOffRequest,
-    responses((status = 201, body = TimeOffCreated), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
-              (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = TimeOffCreated),
+              (status = 403, body = Problem),
+              (status = 409, body = Problem)))]
 pub(crate) async fn create(
     owner: Owner,
     State(api): State<Api>,
@@ -147,8 +146,7 @@ pub(crate) async fn create(
     tag = "business",
     operation_id = "remove_time_off", security(("bearer" = [])),
     params(("id" = String, Path), ("time_off_id" = String, Path)),
-    responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 204), (status = 403, body = Problem)))]
 pub(crate) async fn remove(
     owner: Owner,
     State(api): State<Api>,

@@ -106,8 +106,7 @@ impl From<&Hours> for WorkingHours {
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}/working-hours", tag = "business",
     operation_id = "get_working_hours",
     security(("bearer" = [])), params(("id" = String, Path), Freshness),
-    responses((status = 200, body = WorkingHours), (status = 401, body = Problem),
-              (status = 404, body = Problem)))]
+    responses((status = 200, body = WorkingHours)))]
 pub(crate) async fn get(
     member: Member,
     State(api): State<Api>,
@@ -129,10 +128,7 @@ pub(crate) async fn get(
     security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = String, Header, description = "the ETag of the hours, or *")),
     request_body = WorkingHours,
-    responses((status = 200, body = WorkingHours), (status = 401, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
-              (status = 412, body = Problem), (status = 422, body = Problem),
-              (status = 428, body = Problem)))]
+    responses((status = 200, body = WorkingHours), (status = 403, body = Problem)))]
 pub(crate) async fn put(
     owner: Owner,
     State(api): State<Api>,

@@ -1,0 +1,51 @@
+//! How much a request may carry.
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures::StreamExt;
+
+use super::Problem;
+
+/// Bodies are small: the largest is a year of working hours.
+const MAX_BODY: usize = 128 * 1024;
+/// So much of a body that is too large is still read, and thrown away: a client that is cut off while it
+/// sends does not see the answer.
+const MAX_READ: usize = 16 * 1024 * 1024;
+
+/// Reads the body before the handler runs, up to the limit.
+pub(super) async fn layer(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut stream = body.into_data_stream();
+    let mut kept: Vec<u8> = Vec::new();
+    let mut read = 0;
+    while let Some(chunk) = stream.next().await {
+        let Ok(chunk) = chunk else {
+            let detail = "the body could not be read";
+            return Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", detail)
+                .into_response();
+        };
+        read += chunk.len();
+        if read <= MAX_BODY {
+            kept.extend_from_slice(&chunk);
+        } else if read > MAX_READ {
+            break;
+        }
+    }
+    if read > MAX_BODY {
+        return too_large();
+    }
+    next.run(Request::from_parts(parts, Body::from(kept))).await
+}
+
+fn too_large() -> Response {
+    let detail = format!("the body may have at most {MAX_BODY} bytes");
+    let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
