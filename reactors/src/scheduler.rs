@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{
-    AppointmentId, BusinessId, Decide,
+    Aggregate, AppointmentId, BusinessId, Decide,
     appointment::{Appointment, AppointmentEvent},
     notification::{
         Notification, NotificationCommand, NotificationEvent, Plan, notification_id, plans_for,
@@ -33,6 +33,17 @@ struct Planned {
     events: Vec<NotificationEvent>,
     /// What its stream says already, when only its row is missing.
     there: Option<There>,
+}
+
+impl Planned {
+    /// What has ended already, such as a skipped reminder, stays as it is.
+    fn call_off(&mut self) {
+        let mut notification = Notification::default();
+        for event in &self.events {
+            notification.apply(event.clone());
+        }
+        self.events.extend(notification.decide(NotificationCommand::Cancel).unwrap_or_default());
+    }
 }
 
 /// The end of a stream whose row is missing.
@@ -78,11 +89,10 @@ impl Reactor for Scheduler {
                 | AppointmentEvent::MissedByGuest {} => {
                     let of_this = |work: &&Work| work.appointment_id == id;
                     called_off.extend(known.values().filter(of_this).filter(|w| can_stop(w)));
-                    for other in planned.iter_mut().filter(|p| p.plan.appointment_id == id) {
-                        if !matches!(other.events.last(), Some(NotificationEvent::Skipped { .. })) {
-                            other.events.push(NotificationEvent::Cancelled {});
-                        }
-                    }
+                    planned
+                        .iter_mut()
+                        .filter(|planned| planned.plan.appointment_id == id)
+                        .for_each(Planned::call_off);
                 }
             }
         }
@@ -195,7 +205,11 @@ async fn write(
         sequence: 0,
         events: p.events.clone(),
     });
-    let ended = called_off.iter().map(|work| work.append(vec![NotificationEvent::Cancelled {}]));
+    let mut ended = Vec::with_capacity(called_off.len());
+    for work in called_off {
+        let events = work.notification().decide(NotificationCommand::Cancel).map_err(poison)?;
+        ended.push(work.append(events));
+    }
     work::append(connection, "scheduler", new.chain(ended)).await.map_err(refused)?;
     insert(connection, planned).await?;
     let stopped = sqlx::query(

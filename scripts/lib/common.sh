@@ -29,12 +29,13 @@ show_log_end() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# need_disk FOLDER: building and running takes 2 GB.
+# need_disk FOLDER: the first build takes 5 GB, where it goes; running takes 1 GB.
 need_disk() {
-  local free
+  local free needed=1
+  if [ "$1" = "$ROOT" ] && [ ! -e "${CARGO_TARGET_DIR:-$ROOT/target}/debug/apptremind" ]; then needed=5; fi
   free=$(df -Pk "$1" | awk 'NR == 2 { print $4 }')
-  if [ "${free:-0}" -lt 2097152 ]; then
-    die "the disk that holds $1 has only $((${free:-0} / 1024)) MB free; building and running takes 2 GB." \
+  if [ "${free:-0}" -lt $((needed * 1048576)) ]; then
+    die "the disk that holds $1 has only $((${free:-0} / 1024)) MB free; this takes $needed GB." \
       "make room (\"cargo clean\" and \"./scripts/dev --reset\" free what this clone uses), then try again."
   fi
 }

@@ -9,9 +9,10 @@ use domain::{
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
 use sqlx::{Row, types::Json};
-use streams::{Cursor, Database};
+use streams::{Cursor, Database, consumer::Projector};
 use uuid::Uuid;
 
+use super::AvailabilityProjector;
 use crate::ReadError;
 
 /// Answers from the availability model.
@@ -61,9 +62,10 @@ impl Availability {
         let row = sqlx::query(
             "SELECT b.state, c.transaction_id::text::bigint AS transaction_id, c.position
                FROM availability.business b, consumer_checkpoint c
-              WHERE b.business_id = $1 AND c.consumer = 'project-availability'",
+              WHERE b.business_id = $1 AND c.consumer = $2",
         )
         .bind(business_id.uuid())
+        .bind(AvailabilityProjector::NAME)
         .fetch_optional(self.database.pool())
         .await?;
         let Some(row) = row else { return Ok(None) };
