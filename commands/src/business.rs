@@ -52,6 +52,7 @@ impl Commands {
             let error = FieldError { field: "email".to_owned(), message };
             return Err(CommandError::Refused(BusinessError::Invalid(vec![error])));
         }
+        let _turn = self.turn(context.business_id).await?;
         // Ids in the directory are new, so what can be taken is the handle.
         let rule = |error: &CommitError| {
             matches!(error, CommitError::Taken { .. }).then_some(BusinessError::HandleTaken)

@@ -6,6 +6,19 @@ use uuid::Uuid;
 
 use crate::{CommandError, Commands};
 
+/// So many names are kept in mind.
+const KEPT: u64 = 100_000;
+
+/// The businesses of services and staff members, which never change. Handles do.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory(moka::sync::Cache<String, BusinessId>);
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(KEPT))
+    }
+}
+
 /// How a guest names a business.
 #[derive(Debug, Clone, Copy)]
 pub enum Named<'a> {
@@ -34,12 +47,19 @@ impl Commands {
         &self,
         named: Named<'_>,
     ) -> Result<Option<BusinessId>, CommandError<E>> {
-        let found: Option<Uuid> =
-            sqlx::query_scalar("SELECT business_id FROM directory WHERE key = $1")
-                .bind(named.key())
-                .fetch_optional(self.log.database().pool())
-                .await?;
-        Ok(found.map(BusinessId::new))
+        let key = named.key();
+        if let Some(known) = self.directory.0.get(&key) {
+            return Ok(Some(known));
+        }
+        let database = self.log.database();
+        let query =
+            sqlx::query_scalar("SELECT business_id FROM directory WHERE key = $1").bind(&key);
+        let found: Option<Uuid> = database.within(query.fetch_optional(database.pool())).await?;
+        let found = found.map(BusinessId::new);
+        if let (Some(business_id), Named::Service(_) | Named::Staff(_)) = (found, named) {
+            self.directory.0.insert(key, business_id);
+        }
+        Ok(found)
     }
 }
 

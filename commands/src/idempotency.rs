@@ -1,7 +1,7 @@
 //! A request that names a key is done once, however often it is sent.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -66,31 +66,53 @@ impl Commands {
         Ok(Some(Entered { running: Arc::clone(&self.running), entry }))
     }
 
-    /// The stored answer to this request, if it succeeded before.
-    pub(crate) async fn replay<T: DeserializeOwned, E>(
+    /// The stored answers to these keys, all in one query.
+    pub(crate) async fn stored(
         &self,
         business_id: BusinessId,
-        key: Option<&IdempotencyKey>,
-    ) -> Result<Option<Done<T>>, CommandError<E>> {
-        let Some(key) = key else { return Ok(None) };
-        let row = sqlx::query(
-            "SELECT request_hash, answer, transaction_id::text::bigint AS transaction_id, position
-               FROM idempotency_key WHERE business_id = $1 AND key = $2",
+        keys: &[&IdempotencyKey],
+    ) -> Result<Stored, sqlx::Error> {
+        if keys.is_empty() {
+            return Ok(Stored::default());
+        }
+        let query = sqlx::query(
+            "SELECT key, request_hash, answer, transaction_id::text::bigint AS transaction_id,
+                    position
+               FROM idempotency_key WHERE business_id = $1 AND key = ANY($2)",
         )
         .bind(business_id.uuid())
-        .bind(&key.key)
-        .fetch_optional(self.log.database().pool())
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        if row.try_get::<Vec<u8>, _>("request_hash")? != key.request_hash {
-            return Err(CommandError::KeyReused);
+        .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>());
+        let database = self.log.database();
+        let rows = database.within(query.fetch_all(database.pool())).await?;
+        let mut stored = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let transaction_id = row.try_get("transaction_id")?;
+            let position = Cursor { transaction_id, position: row.try_get("position")? };
+            let answer = (row.try_get("request_hash")?, row.try_get("answer")?, position);
+            stored.insert(row.try_get("key")?, answer);
         }
-        let value = serde_json::from_value(row.try_get("answer")?)
-            .map_err(|error| CommandError::Store(error.into()))?;
-        let position = Cursor {
-            transaction_id: row.try_get("transaction_id")?,
-            position: row.try_get("position")?,
-        };
-        Ok(Some(Done { value, position, replayed: true }))
+        Ok(Stored(stored))
+    }
+}
+
+/// Hash of the request, answer and place in the log, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Stored(HashMap<String, (Vec<u8>, serde_json::Value, Cursor)>);
+
+impl Stored {
+    /// The stored answer to this request, if it succeeded before.
+    pub(crate) fn replay<T: DeserializeOwned, E>(
+        &self,
+        key: Option<&IdempotencyKey>,
+    ) -> Option<Result<Done<T>, CommandError<E>>> {
+        let key = key?;
+        let (hash, answer, position) = self.0.get(&key.key)?;
+        if *hash != key.request_hash {
+            return Some(Err(CommandError::KeyReused));
+        }
+        let replayed = serde_json::from_value(answer.clone())
+            .map(|value| Done { value, position: *position, replayed: true })
+            .map_err(|error| CommandError::Store(error.into()));
+        Some(replayed)
     }
 }

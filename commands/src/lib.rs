@@ -11,9 +11,9 @@ mod email;
 mod error;
 pub mod idempotency;
 pub mod identity;
+mod mailbox;
 mod staff_calendar;
 mod staff_schedule;
-mod turns;
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub struct Policy {
 pub struct Commands {
     log: Log,
     policy: Policy,
-    turns: Arc<turns::Turns>,
+    mailboxes: mailbox::Mailboxes,
+    directory: directory::Directory,
     running: Arc<idempotency::Running>,
 }
 
@@ -59,7 +60,13 @@ impl Commands {
     /// Use cases over a log.
     #[must_use]
     pub fn new(log: Log, policy: Policy) -> Self {
-        Self { log, policy, turns: Arc::default(), running: Arc::default() }
+        Self {
+            log,
+            policy,
+            mailboxes: mailbox::Mailboxes::default(),
+            directory: directory::Directory::default(),
+            running: Arc::default(),
+        }
     }
 
     /// The log, for those who read streams.

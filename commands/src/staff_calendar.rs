@@ -84,9 +84,7 @@ impl Commands {
         }
         let refused = |errors| CommandError::Refused(TimeOffRefused::Invalid(errors));
         fields.done().map_err(refused)?;
-        let Some(_turn) = self.turns.wait(add.staff_id.uuid()).await else {
-            return Err(CommandError::Conflict);
-        };
+        let _turn = self.turn(context.business_id).await?;
         until_decided("add_time_off", || self.try_add(add, context), |_| None).await
     }
 
@@ -156,9 +154,7 @@ impl Commands {
         time_off_id: TimeOffId,
         context: &CommandContext,
     ) -> Result<Done<()>, CommandError<TimeOffRefused>> {
-        let Some(_turn) = self.turns.wait(staff_id.uuid()).await else {
-            return Err(CommandError::Conflict);
-        };
+        let _turn = self.turn(context.business_id).await?;
         let attempt = || self.try_remove(staff_id, time_off_id, context);
         until_decided("remove_time_off", attempt, |_| None).await
     }

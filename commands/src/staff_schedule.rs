@@ -43,6 +43,7 @@ impl Commands {
         expected: Option<u64>,
         context: &CommandContext,
     ) -> Result<Done<HoursChanged>, CommandError<HoursRefused>> {
+        let _turn = self.turn(context.business_id).await?;
         let attempt = || self.try_set_hours(staff_id, hours, expected, context);
         until_decided("set_hours", attempt, |_| None).await
     }

@@ -9,6 +9,11 @@ use sqlx::{
 /// The schema, embedded in the binary.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
+/// A connection that was idle for longer is asked whether it still lives.
+const IDLE: Duration = Duration::from_secs(1);
+/// A request that waits longer for a read is refused, not kept.
+const READING: Duration = Duration::from_millis(900);
+
 /// Postgres: a pool for requests, and connections of their own for those who hold one for long.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -53,8 +58,18 @@ impl Database {
         let options = options(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            // Under a second: a request that cannot get a connection is refused, not kept.
-            .acquire_timeout(Duration::from_millis(900))
+            .acquire_timeout(READING)
+            // A round trip more for each query would find out that a server was restarted, which a
+            // connection that is in use finds out by itself.
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
@@ -73,6 +88,21 @@ impl Database {
         let connecting = PgConnection::connect_with(&self.options);
         match tokio::time::timeout(Duration::from_secs(5), connecting).await {
             Ok(connection) => connection,
+            Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
+        }
+    }
+
+    /// A short read, given up when it takes longer than a request should wait: nothing is known then,
+    /// least of all "not found".
+    ///
+    /// # Errors
+    /// As the read, and when it took too long.
+    pub async fn within<T>(
+        &self,
+        reading: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        match tokio::time::timeout(READING, reading).await {
+            Ok(read) => read,
             Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
         }
     }

@@ -4,12 +4,13 @@ use domain::{
 };
 use jiff::{Timestamp, civil::DateTime};
 use serde::{Deserialize, Serialize};
-use streams::{CommandContext, log::CommitError};
-use uuid::Uuid;
+use streams::CommandContext;
 
-use super::Guest;
+use super::{BookTask, Guest};
 use crate::{
-    CommandError, Commands, Done, again::Tries, error::Attempt, idempotency::IdempotencyKey,
+    CommandError, Commands, Done,
+    idempotency::IdempotencyKey,
+    mailbox::{Full, Task},
 };
 
 /// When a visit is to start.
@@ -90,12 +91,6 @@ pub enum BookingRefused {
     AppointmentCapReached,
 }
 
-/// What follows from a try that was not done.
-enum Next {
-    Again,
-    Stop(CommandError<BookingRefused>),
-}
-
 impl Commands {
     /// Books a visit: its events, the calendar's, the second wall, the usage count and the answer
     /// to be repeated are one statement.
@@ -110,68 +105,12 @@ impl Commands {
         context: &CommandContext,
     ) -> Result<Done<Booked>, CommandError<BookingRefused>> {
         validate(book).map_err(|errors| CommandError::Refused(BookingRefused::Invalid(errors)))?;
-        let business_id = context.business_id;
-        let _entered = self.enter(business_id, key)?;
-        if let Some(done) = self.replay(business_id, key).await? {
-            return Ok(done);
-        }
-        let calendar = book.staff_id.map_or_else(|| book.service_id.uuid(), StaffId::uuid);
-        let Some(_turn) = self.turns.wait(calendar).await else {
-            return Err(CommandError::Conflict);
-        };
-        let mut tries = Tries::of("book");
-        let mut walled = 0;
-        loop {
-            let error = match self.try_book(book, key, context).await {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            // Another process may have done this very request meanwhile: a retry must not be
-            // refused by its own booking.
-            if let Some(done) = self.replay(business_id, key).await? {
-                return Ok(done);
-            }
-            match self.next(error, &mut walled, book, context) {
-                Next::Stop(error) => return Err(error),
-                Next::Again if tries.again().await => {}
-                Next::Again => return Err(CommandError::Conflict),
-            }
-        }
-    }
-
-    fn next(
-        &self,
-        error: Attempt<BookingRefused>,
-        walled: &mut u32,
-        book: &BookAppointment,
-        context: &CommandContext,
-    ) -> Next {
-        let error = match error {
-            Attempt::Refused(refused) => return Next::Stop(CommandError::Refused(refused)),
-            Attempt::Commit(error) => error,
-        };
-        match error {
-            CommitError::TimeReserved => {
-                *walled += 1;
-                if *walled < 3 {
-                    return Next::Again;
-                }
-                // Decided anew three times and still refused by the constraint: our rules and the
-                // second wall disagree.
-                tracing::error!(business.id = %context.business_id, "the second wall refused what the rules allowed");
-                metrics::counter!("apptremind_second_wall_total").increment(1);
-                let Start::At(start) = book.start else {
-                    return Next::Stop(CommandError::Conflict);
-                };
-                let refusal = Refusal::Taken { by: AppointmentId::new(Uuid::nil()) };
-                Next::Stop(CommandError::Refused(BookingRefused::Unavailable { start, refusal }))
-            }
-            CommitError::Conflict | CommitError::Repeat => Next::Again,
-            CommitError::Limit { .. } => {
-                Next::Stop(CommandError::Refused(BookingRefused::AppointmentCapReached))
-            }
-            error @ (CommitError::Store(_) | CommitError::Taken { .. }) => Next::Stop(error.into()),
-        }
+        let _entered = self.enter(context.business_id, key)?;
+        let (task, answer) = BookTask::new(book.clone(), key.cloned(), context.clone());
+        let mailbox = self.mailboxes.of(context.business_id);
+        let posted = mailbox.post(self, Task::Book(Box::new(task)));
+        posted.map_err(|Full| CommandError::Conflict)?;
+        self.answered(answer).await
     }
 }
 

@@ -1,135 +1,173 @@
+//! One booking, decided on what is known of the business. Nothing here waits for anything.
+
+use std::collections::BTreeSet;
+
 use domain::{
-    Decide, ServiceId, StaffId, TimeSlot, Zone,
+    CalendarWeek, CustomerId, Decide, ServiceId, StaffId, TimeSlot, Zone,
     appointment::{Appointment, AppointmentCommand, Status, Visit},
     availability::{self, Refusal, Rules},
-    business::{Business, BusinessState, Profile, Service},
-    staff_calendar::{Busy, StaffCalendar, StaffCalendarCommand, StaffCalendarError},
+    business::{BusinessState, Profile, Service},
+    staff_calendar::{
+        Busy, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
+    },
     staff_schedule::StaffSchedule,
-    subscription::Subscription,
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use streams::{
     CommandContext,
-    log::{CommitError, Contact, Histories, Loaded, ReservedTime, StreamKey, UnitOfWork},
+    log::{CommitError, Contact, Loaded, ReservedTime, StreamKey, UnitOfWork},
 };
 
 use super::{BookAppointment, Booked, BookingRefused, Start, guest::Customer};
 use crate::{
-    Commands, Done, error::Attempt, idempotency::IdempotencyKey, staff_calendar::week_keys,
+    Policy,
+    error::Attempt,
+    idempotency::IdempotencyKey,
+    mailbox::{State, Wanted},
 };
 
 type Tried<T> = Result<T, Attempt<BookingRefused>>;
+type Week = (StaffId, CalendarWeek);
+
+/// What follows from a booking that the rules allow.
+pub(super) struct Decision {
+    pub(super) unit: UnitOfWork,
+    pub(super) booked: Booked,
+    /// What becomes true of the calendar.
+    pub(super) weeks: Vec<(Week, Vec<StaffCalendarEvent>)>,
+    /// Who becomes known, by address.
+    pub(super) guest: Option<(String, CustomerId)>,
+}
 
 /// What is booked, once the rules agreed.
-struct Choice {
+struct Choice<'a> {
     staff_id: StaffId,
     slot: TimeSlot,
-    weeks: Vec<Loaded<StaffCalendar>>,
-    schedule: Loaded<StaffSchedule>,
+    weeks: Vec<(Week, &'a Loaded<StaffCalendar>)>,
+    schedule: &'a Loaded<StaffSchedule>,
 }
 
 fn refuse<T>(refused: BookingRefused) -> Tried<T> {
     Err(Attempt::Refused(refused))
 }
 
-impl Commands {
-    /// One try: load, decide, append.
-    pub(super) async fn try_book(
-        &self,
-        book: &BookAppointment,
-        key: Option<&IdempotencyKey>,
-        context: &CommandContext,
-    ) -> Tried<Done<Booked>> {
-        let business_id = context.business_id;
-        let business_key = StreamKey::of::<Business>(business_id);
-        let plan_key = StreamKey::of::<Subscription>(business_id);
-        let histories =
-            self.log.load(business_id, &[business_key.clone(), plan_key.clone()]).await?;
-        let business: Loaded<Business> = histories.fold(&business_key)?;
-        let plan: Loaded<Subscription> = histories.fold(&plan_key)?;
-        let Some(state) = business.state.registered() else {
-            return refuse(BookingRefused::UnknownService);
-        };
-        let service = service(state, book.service_id)?;
-        let start = instant(book.start, &state.profile.value.timezone)?;
-        let candidates = candidates(state, book)?;
-        let choice = self.choose(context, state, service, &candidates, start).await?;
-        let customer = self.customer(business_id, &book.guest).await?;
-        let visit = Visit {
-            staff_id: choice.staff_id,
-            service_id: book.service_id,
-            customer_id: customer.id(),
-            slot: choice.slot,
-            buffer_before_minutes: service.buffer_before_minutes,
-            buffer_after_minutes: service.buffer_after_minutes,
-            price: service.price,
-            reminder_offsets_minutes: state.profile.value.reminder_offsets_minutes.clone(),
-        };
-        let booked = Booked {
-            appointment_id: book.appointment_id,
-            status: Status::Booked,
-            start: visit.slot.start(),
-            end: visit.slot.end(),
-            staff_id: visit.staff_id,
-            service_id: visit.service_id,
-            price: visit.price,
-        };
-        let mut unit = UnitOfWork::new(context.clone());
-        reserve(&mut unit, book, &visit, &choice, state)?;
-        agree(&mut unit, book, visit)?;
-        unit.guard(&business);
-        unit.guard(&plan);
-        unit.guard(&choice.schedule);
-        let cap = plan.state.monthly_cap(self.policy.free_monthly_cap);
-        unit.count(month_of(context.now), 1, cap);
-        keep(&mut unit, book, customer);
-        if let Some(key) = key {
-            let answer =
-                serde_json::to_value(&booked).map_err(|error| CommitError::Store(error.into()))?;
-            unit.answer(key.row(answer));
-        }
-        let position = self.log.commit(&unit).await?;
-        Ok(Done::new(booked, position))
+/// Notes what the booking needs to know of hours, calendars and guests.
+pub(super) fn wants(state: &State, book: &BookAppointment, wanted: &mut Wanted) {
+    wanted.guests.extend(book.guest.address());
+    let Some(business) = registered(state) else { return };
+    let Ok(service) = service(business, book.service_id) else { return };
+    let Ok(start) = instant(book.start, &business.profile.value.timezone) else { return };
+    let span = span(&business.profile.value, service, start);
+    for staff_id in could_serve(state, book) {
+        wanted.schedules.insert(staff_id);
+        wanted.weeks.extend(CalendarWeek::touched_by(&span).map(|week| (staff_id, week)));
     }
+}
 
-    /// The first candidate whose rules agree. When none does: that the time is taken, if it is for
-    /// any of them, or why the first does not.
-    async fn choose(
-        &self,
-        context: &CommandContext,
-        state: &BusinessState,
-        service: &Service,
-        candidates: &[StaffId],
-        start: Timestamp,
-    ) -> Tried<Choice> {
-        let closed = StaffSchedule::default();
-        let profile = &state.profile.value;
-        let span = availability::deciding_range(&rules_of(profile, service, &closed), start, start);
-        let mut keys = Vec::new();
-        for staff_id in candidates {
-            keys.push(StreamKey::of::<StaffSchedule>(staff_id));
-            keys.extend(week_keys(*staff_id, &span));
+/// The staff members whose calendars decide about the booking.
+pub(super) fn could_serve(state: &State, book: &BookAppointment) -> BTreeSet<StaffId> {
+    let candidates = registered(state).map(|business| candidates(business, book));
+    candidates.and_then(Result::ok).unwrap_or_default().into_iter().collect()
+}
+
+/// Decides one booking on what is known.
+pub(super) fn decide(
+    state: &State,
+    policy: Policy,
+    book: &BookAppointment,
+    key: Option<&IdempotencyKey>,
+    context: &CommandContext,
+) -> Tried<Decision> {
+    let (Some(business), Some(plan)) = (&state.business, &state.plan) else {
+        return Err(CommitError::Store("business and plan were not read".into()).into());
+    };
+    let Some(known) = business.state.registered() else {
+        return refuse(BookingRefused::UnknownService);
+    };
+    let service = service(known, book.service_id)?;
+    let profile = &known.profile.value;
+    let start = instant(book.start, &profile.timezone)?;
+    let candidates = candidates(known, book)?;
+    let choice = choose(state, context, profile, service, &candidates, start)?;
+    let customer = book.guest.as_customer(state);
+    let visit = Visit {
+        staff_id: choice.staff_id,
+        service_id: book.service_id,
+        customer_id: customer.id(),
+        slot: choice.slot,
+        buffer_before_minutes: service.buffer_before_minutes,
+        buffer_after_minutes: service.buffer_after_minutes,
+        price: service.price,
+        reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
+    };
+    let booked = Booked {
+        appointment_id: book.appointment_id,
+        status: Status::Booked,
+        start: visit.slot.start(),
+        end: visit.slot.end(),
+        staff_id: visit.staff_id,
+        service_id: visit.service_id,
+        price: visit.price,
+    };
+    let mut unit = UnitOfWork::new(context.clone());
+    let weeks = reserve(&mut unit, book, &visit, &choice, known)?;
+    agree(&mut unit, book, visit)?;
+    unit.guard(business);
+    unit.guard(plan);
+    unit.guard(choice.schedule);
+    unit.count(month_of(context.now), 1, plan.state.monthly_cap(policy.free_monthly_cap));
+    let guest = keep(&mut unit, book, customer);
+    if let Some(key) = key {
+        let answer =
+            serde_json::to_value(&booked).map_err(|error| CommitError::Store(error.into()))?;
+        unit.answer(key.row(answer));
+    }
+    Ok(Decision { unit, booked, weeks, guest })
+}
+
+fn registered(state: &State) -> Option<&BusinessState> {
+    state.business.as_ref()?.state.registered()
+}
+
+/// The stretch of calendar that decides about a visit that starts then.
+fn span(profile: &Profile, service: &Service, start: Timestamp) -> TimeSlot {
+    let closed = StaffSchedule::default();
+    availability::deciding_range(&rules_of(profile, service, &closed), start, start)
+}
+
+/// The first candidate whose rules agree. When none does: that the time is taken, if it is for
+/// any of them, or why the first does not.
+fn choose<'a>(
+    state: &'a State,
+    context: &CommandContext,
+    profile: &Profile,
+    service: &Service,
+    candidates: &[StaffId],
+    start: Timestamp,
+) -> Tried<Choice<'a>> {
+    let span = span(profile, service, start);
+    let unread = || CommitError::Store("a calendar was not read".into());
+    let mut refused: Option<Refusal> = None;
+    for &staff_id in candidates {
+        let schedule = state.schedules.get(&staff_id).ok_or_else(unread)?;
+        let mut weeks = Vec::with_capacity(2);
+        for week in CalendarWeek::touched_by(&span) {
+            let week = (staff_id, week);
+            weeks.push((week, state.weeks.get(&week).ok_or_else(unread)?));
         }
-        let histories = self.log.load(context.business_id, &keys).await?;
-        let mut refused: Option<Refusal> = None;
-        for staff_id in candidates {
-            let schedule: Loaded<StaffSchedule> =
-                histories.fold(&StreamKey::of::<StaffSchedule>(staff_id))?;
-            let weeks = weeks(&histories, *staff_id, &span)?;
-            let busy: Vec<Busy> =
-                weeks.iter().flat_map(|week| week.state.busy().copied()).collect();
-            let rules = rules_of(profile, service, &schedule.state);
-            match availability::check(&rules, &busy, start, context.now) {
-                Ok(slot) => return Ok(Choice { staff_id: *staff_id, slot, weeks, schedule }),
-                Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
-                Err(refusal) => {
-                    refused.get_or_insert(refusal);
-                }
+        let busy: Vec<Busy> =
+            weeks.iter().flat_map(|(_, week)| week.state.busy().copied()).collect();
+        let rules = rules_of(profile, service, &schedule.state);
+        match availability::check(&rules, &busy, start, context.now) {
+            Ok(slot) => return Ok(Choice { staff_id, slot, weeks, schedule }),
+            Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
+            Err(refusal) => {
+                refused.get_or_insert(refusal);
             }
         }
-        let refusal = refused.unwrap_or(Refusal::OutsideHours);
-        refuse(BookingRefused::Unavailable { start, refusal })
     }
+    let refusal = refused.unwrap_or(Refusal::OutsideHours);
+    refuse(BookingRefused::Unavailable { start, refusal })
 }
 
 fn rules_of<'a>(
@@ -173,27 +211,20 @@ fn candidates(state: &BusinessState, book: &BookAppointment) -> Tried<Vec<StaffI
     }
 }
 
-fn weeks(
-    histories: &Histories,
-    staff_id: StaffId,
-    span: &TimeSlot,
-) -> Result<Vec<Loaded<StaffCalendar>>, CommitError> {
-    week_keys(staff_id, span).iter().map(|key| histories.fold(key)).collect()
-}
-
 /// The calendar's part: written in every week that the visit with its buffers touches, and expected
 /// unchanged in the others that were looked at.
 fn reserve(
     unit: &mut UnitOfWork,
     book: &BookAppointment,
     visit: &Visit,
-    choice: &Choice,
+    choice: &Choice<'_>,
     state: &BusinessState,
-) -> Tried<()> {
+) -> Tried<Vec<(Week, Vec<StaffCalendarEvent>)>> {
     let padded = visit.slot.padded(visit.buffer_before_minutes, visit.buffer_after_minutes);
-    let touched = week_keys(choice.staff_id, &padded);
-    for week in &choice.weeks {
-        if !touched.contains(&week.key) {
+    let touched: Vec<CalendarWeek> = CalendarWeek::touched_by(&padded).collect();
+    let mut written = Vec::with_capacity(touched.len());
+    for (key, week) in &choice.weeks {
+        if !touched.contains(&key.1) {
             unit.guard(week);
             continue;
         }
@@ -213,7 +244,8 @@ fn reserve(
             let start = visit.slot.start();
             Attempt::Refused(BookingRefused::Unavailable { start, refusal })
         })?;
-        unit.append(week, events)?;
+        unit.append(week, events.clone())?;
+        written.push((*key, events));
     }
     unit.reserve(ReservedTime {
         appointment_id: book.appointment_id,
@@ -222,7 +254,7 @@ fn reserve(
         buffer_before_minutes: visit.buffer_before_minutes,
         buffer_after_minutes: visit.buffer_after_minutes,
     });
-    Ok(())
+    Ok(written)
 }
 
 /// The appointment's own part. Its id was made for it, so its stream is empty.
@@ -237,8 +269,12 @@ fn agree(unit: &mut UnitOfWork, book: &BookAppointment, visit: Visit) -> Tried<(
     Ok(())
 }
 
-/// What is kept outside the events.
-fn keep(unit: &mut UnitOfWork, book: &BookAppointment, customer: Customer) {
+/// What is kept outside the events; answers the guest who becomes known by it.
+fn keep(
+    unit: &mut UnitOfWork,
+    book: &BookAppointment,
+    customer: Customer,
+) -> Option<(String, CustomerId)> {
     unit.contact(Contact {
         appointment_id: book.appointment_id,
         name: book.guest.name.clone(),
@@ -247,9 +283,10 @@ fn keep(unit: &mut UnitOfWork, book: &BookAppointment, customer: Customer) {
         timezone: book.timezone.as_ref().map(|zone| zone.name().to_owned()),
         notes: book.notes.clone(),
     });
-    if let Customer::New(new) = customer {
-        unit.customer(new);
-    }
+    let Customer::New(new) = customer else { return None };
+    let guest = book.guest.address().map(|email| (email, new.customer_id));
+    unit.customer(new);
+    guest
 }
 
 /// The cap counts by the UTC month in which an appointment is made.

@@ -63,6 +63,7 @@ impl Commands {
             let refused = |errors| CommandError::Refused(EndingRefused::Invalid(errors));
             fields.done().map_err(refused)?;
         }
+        let _turn = self.turn(context.business_id).await?;
         until_decided("end_appointment", || self.try_end(end, context), |_| None).await
     }
 

@@ -1,8 +1,7 @@
-use domain::{BusinessId, CustomerId, FieldError, Fields};
+use domain::{CustomerId, FieldError, Fields};
 use streams::{clock, log::NewCustomer};
-use uuid::Uuid;
 
-use crate::{Commands, email::is_email};
+use crate::{email::is_email, mailbox::State};
 
 /// Who comes, in their own words.
 #[derive(Debug, Clone)]
@@ -52,32 +51,26 @@ impl Customer {
     }
 }
 
-impl Commands {
+impl Guest {
+    /// Under what a guest is kept in mind.
+    pub(super) fn address(&self) -> Option<String> {
+        self.email.as_ref().map(|email| email.to_ascii_lowercase())
+    }
+
     /// Finds a guest again by their address. A public booking never changes what is known of them:
     /// anyone could redirect another guest's mails.
-    pub(super) async fn customer(
-        &self,
-        business_id: BusinessId,
-        guest: &Guest,
-    ) -> Result<Customer, sqlx::Error> {
-        if let Some(email) = &guest.email {
-            let known: Option<Uuid> = sqlx::query_scalar(
-                "SELECT customer_id FROM customer
-                  WHERE business_id = $1 AND lower(email) = lower($2)",
-            )
-            .bind(business_id.uuid())
-            .bind(email)
-            .fetch_optional(self.log.database().pool())
-            .await?;
-            if let Some(id) = known {
-                return Ok(Customer::Known(CustomerId::new(id)));
-            }
-        }
-        Ok(Customer::New(NewCustomer {
-            customer_id: CustomerId::new(clock::new_id()),
-            name: guest.name.clone(),
-            email: guest.email.clone(),
-            phone: guest.phone.clone(),
-        }))
+    pub(super) fn as_customer(&self, state: &State) -> Customer {
+        let known = self.address().and_then(|email| state.guest(&email));
+        known.map_or_else(
+            || {
+                Customer::New(NewCustomer {
+                    customer_id: CustomerId::new(clock::new_id()),
+                    name: self.name.clone(),
+                    email: self.email.clone(),
+                    phone: self.phone.clone(),
+                })
+            },
+            Customer::Known,
+        )
     }
 }

@@ -1,10 +1,12 @@
 //! Booking a visit, and ending it.
 
+mod batch;
 mod book;
 mod decide;
 mod end;
 mod guest;
 
+pub(crate) use batch::BookTask;
 pub use book::{BookAppointment, Booked, BookingRefused, Start};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;

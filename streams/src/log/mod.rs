@@ -2,8 +2,10 @@
 
 mod append;
 mod error;
+mod group;
 mod load;
 mod recorded;
+mod statement;
 mod unit;
 
 pub use append::{Log, Writing};

@@ -1,6 +1,6 @@
 use domain::{AppointmentId, CustomerId, Decide, DomainEvent, StaffId, TimeSlot};
 use jiff::civil::Date;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
 use super::{CommitError, Loaded, StreamKey};
@@ -27,7 +27,8 @@ pub(super) struct NewEvent {
     pub(super) event_id: Uuid,
     pub(super) event_type: String,
     pub(super) event_version: String,
-    pub(super) payload: Value,
+    /// Written as JSON once, however often it is tried.
+    pub(super) payload: Box<RawValue>,
     /// When it was not the unit's own context that caused it.
     pub(super) origin: Option<Origin>,
 }
@@ -156,7 +157,7 @@ impl UnitOfWork {
                 event_type: event.event_type(),
                 event_version: event.event_version(),
                 origin: origin.cloned(),
-                payload: serde_json::to_value(&event)
+                payload: serde_json::value::to_raw_value(&event)
                     .map_err(|error| CommitError::Store(error.into()))?,
             });
         }

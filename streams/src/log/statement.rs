@@ -1,0 +1,213 @@
+use std::collections::BTreeMap;
+
+use jiff_sqlx::ToSqlx;
+use sqlx::{PgExecutor, Postgres, Row, postgres::PgArguments, query::Query, types::Json};
+use uuid::Uuid;
+
+use super::{CommitError, StreamKey, UnitOfWork, unit::NewEvent};
+use crate::Cursor;
+
+/// Everything in one statement: one round trip, one implicit transaction, for one command or for
+/// many that are flushed together. The guard stands in the WHERE of the events, because in a CTE that
+/// nothing refers to it would silently never run. Taking time refers to giving it back, or it would
+/// run first and a moved visit would meet its own row.
+const APPEND: &str = "
+WITH event AS (
+  INSERT INTO events (business_id, aggregate_type, aggregate_id, sequence, event_id, event_type,
+                      event_version, payload, actor, correlation_id, causation_id, traceparent,
+                      occurred_at)
+  SELECT e.business, e.kind, e.id, e.sequence, e.event_id, e.event_type, e.version, e.payload,
+         e.actor, e.correlation, e.causation, e.traceparent, e.occurred
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::text[],
+                $7::text[], $8::jsonb[], $9::text[], $10::uuid[], $11::uuid[], $12::text[],
+                $13::timestamptz[])
+      AS e (business, kind, id, sequence, event_id, event_type, version, payload, actor,
+            correlation, causation, traceparent, occurred)
+   WHERE (SELECT guard_reads($14, $15, $16))
+  RETURNING transaction_id, position
+), answer AS (
+  INSERT INTO idempotency_key (business_id, key, request_hash, answer, position)
+  SELECT a.business, a.key, a.hash, a.answer, (SELECT max(position) FROM event)
+    FROM unnest($17::uuid[], $18::text[], $19::bytea[], $20::jsonb[])
+      AS a (business, key, hash, answer)
+), counted AS (
+  INSERT INTO monthly_usage (business_id, month, used, cap)
+  SELECT * FROM unnest($21::uuid[], $22::date[], $23::integer[], $24::integer[])
+  ON CONFLICT (business_id, month)
+  DO UPDATE SET used = monthly_usage.used + excluded.used, cap = excluded.cap
+), known AS (
+  INSERT INTO customer (business_id, customer_id, name, email, phone)
+  SELECT * FROM unnest($25::uuid[], $26::uuid[], $27::text[], $28::text[], $29::text[])
+), given AS (
+  INSERT INTO appointment_private (business_id, appointment_id, name, email, phone, timezone, notes)
+  SELECT * FROM unnest($30::uuid[], $31::uuid[], $32::text[], $33::text[], $34::text[],
+                       $35::text[], $36::text[])
+), released AS (
+  DELETE FROM reserved_time r USING unnest($37::uuid[], $38::uuid[]) AS gone (business, appointment)
+   WHERE r.appointment_id = gone.appointment AND r.business_id = gone.business
+  RETURNING r.appointment_id
+), reserved AS (
+  INSERT INTO reserved_time (business_id, appointment_id, staff_id, during,
+                             buffer_before_minutes, buffer_after_minutes)
+  SELECT r.business, r.appointment, r.staff, tstzrange(r.starts, r.ends), r.before, r.after
+    FROM unnest($39::uuid[], $40::uuid[], $41::uuid[], $42::timestamptz[], $43::timestamptz[],
+                $44::integer[], $45::integer[])
+      AS r (business, appointment, staff, starts, ends, before, after)
+   WHERE (SELECT count(*) FROM released) >= 0
+)
+SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS position FROM event";
+
+type Statement<'a> = Query<'a, Postgres, PgArguments>;
+
+fn small(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn large(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The rows of one table: the tenant's id first, then a column for each closure.
+macro_rules! rows {
+    ($query:ident, $rows:expr, $business:expr, $($column:expr),+ $(,)?) => {{
+        let rows = $rows;
+        $query = $query.bind(rows.iter().map($business).collect::<Vec<Uuid>>());
+        $($query = $query.bind(rows.iter().map($column).collect::<Vec<_>>());)+
+    }};
+}
+
+/// Commits the units, all or none. The cursor is that of their last event.
+pub(super) async fn execute(
+    executor: impl PgExecutor<'_>,
+    units: &[&UnitOfWork],
+) -> Result<Cursor, CommitError> {
+    // In the order of the primary key: two writers of the same streams then wait for each other
+    // instead of deadlocking.
+    let mut events: Vec<(&UnitOfWork, &NewEvent)> =
+        units.iter().flat_map(|unit| unit.events.iter().map(move |event| (*unit, event))).collect();
+    if events.is_empty() {
+        return Err(CommitError::Store("a unit of work without events".into()));
+    }
+    events.sort_by(|(_, a), (_, b)| (&a.stream, a.sequence).cmp(&(&b.stream, b.sequence)));
+    let mut guards: Vec<_> = units.iter().flat_map(|unit| &unit.guards).collect();
+    guards.sort();
+    guards.dedup();
+
+    let query = with_events(sqlx::query(APPEND), &events, &guards);
+    let row = with_rest(query, units).fetch_one(executor).await?;
+    Ok(Cursor::new(row.try_get("transaction_id")?, row.try_get("position")?))
+}
+
+fn with_events<'a>(
+    mut query: Statement<'a>,
+    events: &[(&'a UnitOfWork, &'a NewEvent)],
+    guards: &[&'a (StreamKey, u64)],
+) -> Statement<'a> {
+    rows!(
+        query,
+        events,
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, e)| e.stream.kind.as_str(),
+        |(_, e)| e.stream.id.as_str(),
+        |(_, e)| large(e.sequence),
+        |(_, e)| e.event_id,
+        |(_, e)| e.event_type.as_str(),
+        |(_, e)| e.event_version.as_str(),
+        |(_, e)| Json(&*e.payload),
+        |(unit, _)| unit.context.actor.to_string(),
+        |(unit, e)| e.origin.as_ref().unwrap_or(&unit.context.origin).correlation_id,
+        |(unit, e)| e.origin.as_ref().unwrap_or(&unit.context.origin).causation_id,
+        |(unit, e)| e.origin.as_ref().unwrap_or(&unit.context.origin).traceparent.as_deref(),
+        |(unit, _)| unit.context.now.to_sqlx(),
+    );
+    query
+        .bind(guards.iter().map(|(key, _)| key.kind.as_str()).collect::<Vec<_>>())
+        .bind(guards.iter().map(|(key, _)| key.id.as_str()).collect::<Vec<_>>())
+        .bind(guards.iter().map(|(_, sequence)| large(*sequence)).collect::<Vec<_>>())
+}
+
+/// All that belongs to the events, in the same order of parameters as in the statement.
+fn with_rest<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statement<'a> {
+    rows!(
+        query,
+        of(units, |unit| unit.idempotency.as_ref()),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, a)| a.key.as_str(),
+        |(_, a)| a.request_hash.as_slice(),
+        |(_, a)| Json(&a.answer),
+    );
+    let usage = usage(units);
+    rows!(
+        query,
+        &usage,
+        |((business, _), _)| *business,
+        |((_, month), _)| month.to_sqlx(),
+        |(_, (used, _))| small(*used),
+        |(_, (_, cap))| small(*cap),
+    );
+    rows!(
+        query,
+        of(units, |unit| unit.customer.as_ref()),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, c)| c.customer_id.uuid(),
+        |(_, c)| c.name.as_str(),
+        |(_, c)| c.email.as_deref(),
+        |(_, c)| c.phone.as_deref(),
+    );
+    rows!(
+        query,
+        of(units, |unit| unit.contact.as_ref()),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, c)| c.appointment_id.uuid(),
+        |(_, c)| c.name.as_str(),
+        |(_, c)| c.email.as_deref(),
+        |(_, c)| c.phone.as_deref(),
+        |(_, c)| c.timezone.as_deref(),
+        |(_, c)| c.notes.as_deref(),
+    );
+    rows!(
+        query,
+        of(units, |unit| &unit.release),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, appointment)| **appointment,
+    );
+    rows!(
+        query,
+        of(units, |unit| &unit.reserve),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, r)| r.appointment_id.uuid(),
+        |(_, r)| r.staff_id.uuid(),
+        |(_, r)| r.slot.start().to_sqlx(),
+        |(_, r)| r.slot.end().to_sqlx(),
+        |(_, r)| small(r.buffer_before_minutes),
+        |(_, r)| small(r.buffer_after_minutes),
+    );
+    query
+}
+
+/// What the units have of one kind, each with its unit, in an order that all writers share.
+fn of<'a, T: 'a, I: IntoIterator<Item = T>>(
+    units: &[&'a UnitOfWork],
+    part: impl Fn(&'a UnitOfWork) -> I,
+) -> Vec<(&'a UnitOfWork, T)> {
+    let mut found: Vec<_> = units
+        .iter()
+        .flat_map(|unit| part(unit).into_iter().map(move |part| (*unit, part)))
+        .collect();
+    found.sort_by_key(|(unit, _)| unit.context.business_id);
+    found
+}
+
+/// Appointments made, summed by business and month: a statement cannot change one row twice.
+fn usage(units: &[&UnitOfWork]) -> Vec<((Uuid, jiff::civil::Date), (u32, u32))> {
+    let mut months = BTreeMap::new();
+    for unit in units {
+        if let Some(usage) = unit.usage {
+            let month = (unit.context.business_id.uuid(), usage.month);
+            let (used, cap) = months.entry(month).or_insert((0_u32, usage.cap));
+            *used = used.saturating_add(usage.count);
+            *cap = usage.cap;
+        }
+    }
+    months.into_iter().collect()
+}
