@@ -135,7 +135,9 @@ fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
 
 fn metrics() -> anyhow::Result<PrometheusHandle> {
     let seconds = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+    let commands = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
     Ok(PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Suffix("_commit_commands".to_owned()), &commands)?
         .install_recorder()?)
 }

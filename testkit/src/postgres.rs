@@ -197,6 +197,22 @@ impl PrivatePostgres {
         self.process = None;
     }
 
+    /// SIGSTOP, for all its processes: it accepts connections and never answers.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pause(&mut self) {
+        self.process.as_mut().expect("a running server").signal("-STOP");
+    }
+
+    /// SIGCONT: it goes on as if nothing had happened.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn go_on(&mut self) {
+        self.process.as_mut().expect("a running server").signal("-CONT");
+    }
+
     /// Starts it again on the same port; it recovers what was committed.
     ///
     /// # Panics

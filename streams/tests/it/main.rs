@@ -4,6 +4,7 @@
 mod cqrs_es_faults;
 mod fan_out;
 mod feed;
+mod group;
 mod log;
 mod stock_reader;
 mod tally;
