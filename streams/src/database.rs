@@ -6,6 +6,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use crate::silence::Silence;
+
 /// The schema, embedded in the binary.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
@@ -19,6 +21,7 @@ const READING: Duration = Duration::from_millis(900);
 pub struct Database {
     pool: PgPool,
     options: PgConnectOptions,
+    silence: Silence,
 }
 
 /// Postgres cannot be used.
@@ -71,7 +74,8 @@ impl Database {
                 })
             })
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options })
+        let silence = Silence::new(options.clone());
+        Ok(Self { pool, options, silence })
     }
 
     /// For queries of requests.
@@ -104,6 +108,16 @@ impl Database {
         match tokio::time::timeout(READING, reading).await {
             Ok(read) => read,
             Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
+        }
+    }
+
+    /// Does the work, unless Postgres is found not to answer meanwhile: `None` then, within a second.
+    /// Work that only takes long is left alone.
+    pub async fn unless_silent<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.silence.begins() => None,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod leader;
 pub mod log;
 mod nudge;
 pub mod relay;
+mod silence;
 pub mod topology;
 
 pub use context::{Actor, CommandContext, Origin};

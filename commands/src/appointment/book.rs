@@ -110,7 +110,7 @@ impl Commands {
         let mailbox = self.mailboxes.of(context.business_id);
         let posted = mailbox.post(self, Task::Book(Box::new(task)));
         posted.map_err(|Full| CommandError::Conflict)?;
-        self.answered(answer).await
+        Self::answered(answer).await
     }
 }
 

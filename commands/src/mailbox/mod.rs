@@ -92,19 +92,15 @@ impl Commands {
         }
     }
 
-    /// The answer to a posted command; refused for now when it takes too long, or when Postgres does
-    /// not answer. What was begun is finished nevertheless: a retry with the same key learns of it.
+    /// The answer to a posted command, refused for now when it takes too long. What was begun is
+    /// finished nevertheless: a retry with the same key learns of it.
     pub(crate) async fn answered<T, E>(
-        &self,
         answer: oneshot::Receiver<Result<T, CommandError<E>>>,
     ) -> Result<T, CommandError<E>> {
-        tokio::select! {
-            biased;
-            answer = answer => {
-                answer.unwrap_or_else(|_gone| Err(CommandError::Store("the mailbox failed".into())))
-            }
-            () = self.log.stalled() => Err(CommandError::Unavailable("Postgres does not answer".into())),
-            () = tokio::time::sleep(PATIENCE) => Err(CommandError::Conflict),
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_gone)) => Err(CommandError::Store("the mailbox failed".into())),
+            Err(_elapsed) => Err(CommandError::Conflict),
         }
     }
 }

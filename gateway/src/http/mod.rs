@@ -23,8 +23,9 @@ use std::time::Duration;
 
 use axum::{
     Router,
+    extract::{Request, State},
     http::{StatusCode, header::CONTENT_TYPE},
-    middleware,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use commands::{Commands, identity::Identity};
@@ -112,6 +113,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
 pub(crate) fn router(api: Api) -> Router {
     let (router, document) = routes().split_for_parts();
     let document = document::complete(document);
+    let database = api.database.clone();
     router
         .with_state(api)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
@@ -120,6 +122,7 @@ pub(crate) fn router(api: Api) -> Router {
             let detail = "this path does not know that method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
+        .layer(middleware::from_fn_with_state(database, unless_silent))
         .layer(middleware::from_fn(limit::layer))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
@@ -132,6 +135,15 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a handler panicked");
     let detail = "something went wrong on our side; it has been noted";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+}
+
+/// Nobody waits for a Postgres that does not answer. What was begun may still be done: a retry with
+/// the same key learns of it.
+async fn unless_silent(State(database): State<Database>, request: Request, next: Next) -> Response {
+    match database.unless_silent(next.run(request)).await {
+        Some(response) => response,
+        None => Problem::store_unavailable().into_response(),
+    }
 }
 
 /// The time limit answers without words: say it as a problem.

@@ -100,6 +100,11 @@ impl Problem {
         self
     }
 
+    /// Postgres is away.
+    pub(crate) fn store_unavailable() -> Self {
+        Self::unavailable("store_unavailable", "the store does not answer; try again")
+    }
+
     fn unavailable(code: &'static str, detail: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
@@ -130,7 +135,7 @@ impl Problem {
             }
             CommandError::Unavailable(error) => {
                 tracing::warn!(%error, "the store is unavailable");
-                Self::unavailable("store_unavailable", "the store does not answer; try again")
+                Self::store_unavailable()
             }
             CommandError::Store(error) => Self::internal(error.as_ref()),
         }
@@ -146,7 +151,7 @@ impl From<ReadError> for Problem {
             ),
             ReadError::Unavailable(error) => {
                 tracing::warn!(%error, "the store is unavailable");
-                Self::unavailable("store_unavailable", "the store does not answer; try again")
+                Self::store_unavailable()
             }
             ReadError::Store(error) => Self::internal(error.as_ref()),
         }

@@ -13,4 +13,5 @@ mod races;
 mod reminders;
 mod salon;
 mod stand;
+mod storm;
 mod tenancy;

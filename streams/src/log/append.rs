@@ -71,12 +71,6 @@ impl Log {
         Group::commit(&self.group, units).await
     }
 
-    /// Resolves once Postgres has not answered a commit for longer than a caller should wait, at
-    /// once while that lasts.
-    pub async fn stalled(&self) {
-        self.group.stalled().await;
-    }
-
     /// Opens a transaction for a unit that comes with rows of its command's own.
     ///
     /// # Errors

@@ -8,10 +8,7 @@ use std::{
 };
 
 use sqlx::{Connection, PgConnection};
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{CommitError, UnitOfWork, is_unavailable, statement::execute};
 use crate::{Cursor, Database, Nudge};
@@ -20,14 +17,14 @@ use crate::{Cursor, Database, Nudge};
 const COMMITTERS: usize = 2;
 /// Commands in one statement. The commands of one business are never torn apart.
 const MOST: usize = 64;
-/// Longer than this, and callers are told that Postgres does not answer.
-const PATIENCE: Duration = Duration::from_millis(800);
-/// Longer than this, and the connection is given up.
+/// For connecting.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// A statement that takes longer is given up with its connection, and nobody knows whether it was
+/// done. Disks stall for seconds; requests are told much sooner when Postgres does not answer at all.
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked whether it still lives: what fails on a dead one
 /// may have been done or not, and its caller cannot be told.
 const IDLE: Duration = Duration::from_millis(500);
-const PROBE: Duration = Duration::from_millis(250);
 
 /// What waits to be committed, and the connections that do it. Workers live while there is work.
 #[derive(Debug)]
@@ -35,7 +32,6 @@ pub(super) struct Group {
     database: Database,
     nudge: Nudge,
     queue: Mutex<Queue>,
-    stalled: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -62,8 +58,7 @@ struct Committer {
 
 impl Group {
     pub(super) fn new(database: Database, nudge: Nudge) -> Self {
-        let (stalled, _) = watch::channel(false);
-        Self { database, nudge, queue: Mutex::default(), stalled }
+        Self { database, nudge, queue: Mutex::default() }
     }
 
     /// Whoever calls has one batch of a business under way at most, so two statements never meet in
@@ -85,12 +80,6 @@ impl Group {
             Ok(committed) => committed,
             Err(_gone) => Err(CommitError::Store("the committer failed".into())),
         }
-    }
-
-    pub(super) async fn stalled(&self) {
-        let mut stalled = self.stalled.subscribe();
-        // Fails only when the group is gone, and then nobody waits.
-        drop(stalled.wait_for(|stalled| *stalled).await);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -136,7 +125,6 @@ impl Group {
             Err(CommitError::Store(error)) if is_unavailable(error.as_ref()) => {
                 let why = error.to_string();
                 batches.into_iter().for_each(|batch| drop(batch.reply.send(Err(away(&why)))));
-                self.recover(committer).await;
             }
             Err(error) => self.split(committer, batches, error).await,
         }
@@ -173,29 +161,15 @@ impl Group {
             Some(own) => own,
             None => self.committer().await?,
         };
-        let committed = self.patiently(execute(&mut own.connection, units)).await?;
+        let committing = tokio::time::timeout(GIVE_UP, execute(&mut own.connection, units));
+        let Ok(committed) = committing.await else { return Err(away("Postgres does not answer")) };
         let lost =
             matches!(&committed, Err(CommitError::Store(error)) if is_unavailable(error.as_ref()));
         if !lost {
-            self.stalled.send_if_modified(mem::take);
             own.used = Instant::now();
             *committer = Some(own);
         }
         committed
-    }
-
-    /// Tells callers when it takes long, and gives up when it takes too long.
-    async fn patiently(
-        &self,
-        committing: impl Future<Output = Result<Cursor, CommitError>>,
-    ) -> Result<Result<Cursor, CommitError>, CommitError> {
-        tokio::pin!(committing);
-        if let Ok(committed) = tokio::time::timeout(PATIENCE, &mut committing).await {
-            return Ok(committed);
-        }
-        self.stalled.send_replace(true);
-        let late = tokio::time::timeout(GIVE_UP - PATIENCE, committing).await;
-        late.map_err(|_elapsed| away("Postgres does not answer"))
     }
 
     /// A connection that answers: one that was left, or a new one.
@@ -214,24 +188,6 @@ impl Group {
             Ok(Ok(connection)) => Ok(Committer { connection, used: Instant::now() }),
             Ok(Err(error)) => Err(CommitError::Store(error.into())),
             Err(_elapsed) => Err(away("Postgres does not answer")),
-        }
-    }
-
-    /// While callers are told that Postgres is away nobody commits, so the worker finds out when it
-    /// is back.
-    async fn recover(&self, committer: &mut Option<Committer>) {
-        while *self.stalled.borrow() {
-            let waiting: Vec<Batch> = self.queue().waiting.drain(..).collect();
-            for batch in waiting {
-                drop(batch.reply.send(Err(away("Postgres does not answer"))));
-            }
-            match self.committer().await {
-                Ok(own) => {
-                    *committer = Some(own);
-                    self.stalled.send_replace(false);
-                }
-                Err(_away) => tokio::time::sleep(PROBE).await,
-            }
         }
     }
 }
