@@ -119,7 +119,6 @@ impl Commands {
             if !left.is_empty() {
                 *state = State::default();
                 fresh = true;
-                left = self.look_up(left).await;
             }
         }
     }
@@ -147,13 +146,17 @@ impl Commands {
     }
 
     /// Decides each in turn and commits what was decided, all together.
-    async fn round(&self, state: &mut State, tasks: Vec<BookTask>, fresh: bool) -> Round {
+    async fn round(&self, state: &mut State, mut tasks: Vec<BookTask>, fresh: bool) -> Round {
         let Some(business_id) = tasks.first().map(BookTask::business_id) else {
             return Round::Done { doubtful: tasks };
         };
         if let Err(error) = self.load(state, business_id, &tasks).await {
             *state = State::default();
             return Round::Failed { tasks, error };
+        }
+        if fresh {
+            // After the reload: what it shows as taken may have been taken by the request itself.
+            tasks = self.look_up(tasks).await;
         }
         let (mut decided, mut answers, mut units) = (Vec::new(), Vec::new(), Vec::new());
         let (mut doubtful, mut touched) = (Vec::new(), BTreeSet::new());
