@@ -89,7 +89,16 @@ impl Database {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let connecting = PgConnection::connect_with(&self.options);
+        self.connect_with(&[]).await
+    }
+
+    /// A connection outside the pool, with settings of its own.
+    pub(crate) async fn connect_with(
+        &self,
+        settings: &[(&str, &str)],
+    ) -> Result<PgConnection, sqlx::Error> {
+        let options = self.options.clone().options(settings.iter().copied());
+        let connecting = PgConnection::connect_with(&options);
         match tokio::time::timeout(Duration::from_secs(5), connecting).await {
             Ok(connection) => connection,
             Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
