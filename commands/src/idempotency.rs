@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::BusinessId;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use sqlx::Row;
 use streams::{Cursor, log::IdempotencyRow};
@@ -14,7 +14,8 @@ use streams::{Cursor, log::IdempotencyRow};
 use crate::{CommandError, Commands, Done};
 
 /// A key and what it was sent with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IdempotencyKey {
     key: String,
     request_hash: Vec<u8>,

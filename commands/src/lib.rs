@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use error::CommandError;
 pub use staff_calendar::{AddTimeOff, TimeOffAdded, TimeOffRefused};
 pub use staff_schedule::{HoursChanged, HoursRefused};
-use streams::{Cursor, log::Log};
+use streams::{Cursor, log::Log, peers::Peers};
 
 /// What commands need to know that is not in the log.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,7 @@ pub struct Commands {
     mailboxes: mailbox::Mailboxes,
     directory: directory::Directory,
     running: Arc<idempotency::Running>,
+    peers: Option<Peers>,
 }
 
 /// What a command did.
@@ -66,7 +67,14 @@ impl Commands {
             mailboxes: mailbox::Mailboxes::default(),
             directory: directory::Directory::default(),
             running: Arc::default(),
+            peers: None,
         }
+    }
+
+    /// Leaves bookings to the process that owns their business.
+    #[must_use]
+    pub fn with_peers(self, peers: Peers) -> Self {
+        Self { peers: Some(peers), ..self }
     }
 
     /// The log, for those who read streams.

@@ -1,9 +1,9 @@
 //! Checks of what people type: every failure names the field and the rule, all at once.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One field that breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
     /// The field as the request names it, such as `weekly[2].start`.
     pub field: String,

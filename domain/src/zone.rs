@@ -20,7 +20,7 @@ pub struct Zone(TimeZone);
 pub struct UnknownZone;
 
 /// Why a local time without offset names no single instant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LocalTimeError {
     /// The clock was put forward over it.
     #[error("{local} does not exist in {zone}: the clock is put forward over it")]

@@ -5,8 +5,11 @@ use std::{future::IntoFuture, time::Duration};
 use anyhow::Context;
 use axum::{Router, routing::get};
 use clap::ValueEnum;
+use commands::Commands;
+use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use projections::{agenda::Agenda, availability::Availability, notifications::Notifications};
+use streams::peers::Peers;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +43,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Runs the roles until SIGINT or SIGTERM.
 pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<()> {
     let metrics = metrics()?;
-    let system = System::assemble(&settings).await?;
+    let mut system = System::assemble(&settings).await?;
     system.database.check().await?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -59,6 +62,10 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
             format!("cannot listen on {address}: choose another APPTREMIND_HTTP_PORT")
         })?;
         let bound = listener.local_addr()?;
+        let (commands, peers) = (system.commands.clone(), Peers::new(system.broker.clone()));
+        system.commands = commands.clone().with_peers(peers.clone());
+        // Said goodbye to first when the process stops, so that no more work comes from others.
+        tasks.spawn(peers.answer(decide_for_another(commands), stop.clone()));
         let router = http::router(api(&system, &settings)?);
         tasks.spawn(listen(listener, router, stop.clone()));
         tracing::info!(address = %bound, "serving");
@@ -118,6 +125,16 @@ async fn listen(listener: TcpListener, router: Router, stop: CancellationToken) 
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = serving.into_future().await {
         tracing::error!(%error, "a listener failed");
+    }
+}
+
+/// Books what other gateways ask for.
+fn decide_for_another(
+    commands: Commands,
+) -> impl Fn(Vec<u8>) -> BoxFuture<'static, Option<Vec<u8>>> + Clone + Send + 'static {
+    move |wish| {
+        let commands = commands.clone();
+        Box::pin(async move { commands.book_for_another(wish).await })
     }
 }
 

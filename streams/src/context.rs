@@ -2,6 +2,7 @@ use std::fmt;
 
 use domain::{BusinessId, UserId};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Who asked.
@@ -26,7 +27,8 @@ impl fmt::Display for Actor {
 }
 
 /// What caused a command: everything that follows from one request carries the same.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Origin {
     /// Ties together all that follows from one request.
     pub correlation_id: Uuid,

@@ -15,6 +15,7 @@ pub mod feed;
 pub mod leader;
 pub mod log;
 mod nudge;
+pub mod peers;
 pub mod relay;
 mod silence;
 pub mod topology;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// When a visit is to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
     /// An instant.
     At(Timestamp),
@@ -23,7 +23,8 @@ pub enum Start {
 }
 
 /// A wish to book.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BookAppointment {
     /// Chosen by the caller.
     pub appointment_id: AppointmentId,
@@ -61,7 +62,7 @@ pub struct Booked {
 }
 
 /// Why a visit was not booked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BookingRefused {
     /// No such service, or not any more.
     #[error("no such service")]
@@ -92,13 +93,13 @@ pub enum BookingRefused {
 }
 
 impl Commands {
-    /// Books a visit: its events, the calendar's, the second wall, the usage count and the answer
+    /// Books a visit in this process: its events, the calendar's, the second wall, the usage count and the answer
     /// to be repeated are one statement.
     ///
     /// # Errors
     /// The rule that refused, or the store.
     #[tracing::instrument(skip_all, fields(appointment.id = %book.appointment_id))]
-    pub async fn book(
+    pub(super) async fn book_here(
         &self,
         book: &BookAppointment,
         key: Option<&IdempotencyKey>,

@@ -1,10 +1,12 @@
 use domain::{CustomerId, FieldError, Fields};
+use serde::{Deserialize, Serialize};
 use streams::{clock, log::NewCustomer};
 
 use crate::{email::is_email, mailbox::State};
 
 /// Who comes, in their own words.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Guest {
     /// How to call them.
     pub name: String,

@@ -4,6 +4,7 @@ mod batch;
 mod book;
 mod decide;
 mod end;
+mod forward;
 mod guest;
 
 pub(crate) use batch::BookTask;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Sends a booking with its key until it is answered, as a client in the field would.
-async fn insist(client: &Client, key: &str, body: &Value) -> String {
+pub(crate) async fn insist(client: &Client, key: &str, body: &Value) -> String {
     loop {
         let request = client.request(Method::POST, "/api/v1/public/book");
         let sent = request.header("Idempotency-Key", key).json(body).send().await;
@@ -34,7 +34,7 @@ async fn insist(client: &Client, key: &str, body: &Value) -> String {
 }
 
 /// All appointments of the salon, page by page: id to start.
-async fn agenda(salon: &Salon) -> BTreeMap<String, String> {
+pub(crate) async fn agenda(salon: &Salon) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut next = String::new();
     loop {

@@ -17,7 +17,7 @@ pub(crate) fn sized(small: usize, large: usize) -> usize {
 }
 
 /// Statuses and how often each was answered.
-async fn race(
+pub(crate) async fn race(
     processes: &[&Process],
     requests: Vec<Value>,
     at_once: usize,

@@ -18,6 +18,7 @@ pub(crate) struct Addresses {
     /// Where each process of a test finds the one signing key.
     pub(crate) folder: std::sync::Arc<tempfile::TempDir>,
     pub(crate) free_monthly_cap: u32,
+    pub(crate) nats_replicas: u32,
 }
 
 /// Servers of a test's own.
@@ -45,7 +46,8 @@ impl Stand {
 impl Addresses {
     pub(crate) fn new(database_url: String, nats_url: String, smtp_url: String) -> Self {
         let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
-        Self { database_url, nats_url, smtp_url, folder, free_monthly_cap: 1_000_000 }
+        let (free_monthly_cap, nats_replicas) = (1_000_000, 1);
+        Self { database_url, nats_url, smtp_url, folder, free_monthly_cap, nats_replicas }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -58,6 +60,7 @@ impl Addresses {
             .env("APPTREMIND_MAIL_FROM", "ApptRemind <reminders@apptremind.example>")
             .env("APPTREMIND_SIGNING_KEY_FILE", self.folder.path().join("key.pem"))
             .env("APPTREMIND_FREE_MONTHLY_CAP", self.free_monthly_cap.to_string())
+            .env("APPTREMIND_NATS_REPLICAS", self.nats_replicas.to_string())
             .env("APPTREMIND_ADMIN_PORT", "0");
         command
     }
@@ -94,14 +97,19 @@ pub(crate) struct Process {
     addresses: Addresses,
     roles: Vec<String>,
     port: u16,
+    admin_port: u16,
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Process {
     pub(crate) async fn start(addresses: &Addresses, roles: &[&str]) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (port, admin_port) = (free_port(), free_port());
         let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
-        let child = spawn(addresses, &roles, port);
-        let process = Self { child, addresses: addresses.clone(), roles, port };
+        let child = spawn(addresses, &roles, port, admin_port);
+        let process = Self { child, addresses: addresses.clone(), roles, port, admin_port };
         process.ready().await;
         process
     }
@@ -114,14 +122,27 @@ impl Process {
 
     /// SIGTERM, and waits for the end: whether it went well.
     pub(crate) async fn terminate(&mut self) -> bool {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("-TERM");
         eventually("serve stops", async || self.child.try_wait().unwrap()).await.success()
+    }
+
+    /// Such as `-STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// The sum of a metric's series whose line begins so.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
+        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let lines = page.lines().filter(|line| line.starts_with(series));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
     /// On the same port, with the same roles.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(&self.addresses, &self.roles, self.port);
+        self.child = spawn(&self.addresses, &self.roles, self.port, self.admin_port);
         self.ready().await;
     }
 
@@ -149,7 +170,7 @@ impl Drop for Process {
     }
 }
 
-fn spawn(addresses: &Addresses, roles: &[String], port: u16) -> Child {
+fn spawn(addresses: &Addresses, roles: &[String], port: u16, admin_port: u16) -> Child {
     let roles = roles.join(",");
     let mut arguments = vec!["serve"];
     if !roles.is_empty() {
@@ -158,6 +179,7 @@ fn spawn(addresses: &Addresses, roles: &[String], port: u16) -> Child {
     addresses
         .command(&arguments)
         .env("APPTREMIND_HTTP_PORT", port.to_string())
+        .env("APPTREMIND_ADMIN_PORT", admin_port.to_string())
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
