@@ -14,6 +14,8 @@ pub(crate) struct Settings {
     /// Connections for requests.
     pub(crate) database_connections: u32,
     pub(crate) nats_url: Secret,
+    /// On so many servers of a NATS cluster each stream is kept.
+    pub(crate) nats_replicas: usize,
     pub(crate) smtp: Smtp,
     pub(crate) http_host: String,
     pub(crate) http_port: u16,
@@ -119,10 +121,12 @@ impl Settings {
         let nats_url = reader.text("NATS_URL", Some("nats://127.0.0.1:4222"));
         let nats = ["nats://", "tls://", "ws://", "wss://"];
         reader.check(
-            nats.iter().any(|scheme| nats_url.starts_with(scheme)),
+            nats_url.split(',').all(|url| nats.iter().any(|scheme| url.trim().starts_with(scheme))),
             "NATS_URL",
-            "must be a nats:// or tls:// address",
+            "must be a nats:// or tls:// address, or several separated by commas",
         );
+        let nats_replicas = reader.number("NATS_REPLICAS", 1, 1, 5);
+        reader.check([0, 1, 3, 5].contains(&nats_replicas), "NATS_REPLICAS", "must be 1, 3 or 5");
         let smtp_url = reader.text("SMTP_URL", Some("smtp://127.0.0.1:1025"));
         let from = reader.text("MAIL_FROM", Some("ApptRemind <reminders@localhost.localdomain>"));
         let smtp = Smtp::try_new(&smtp_url, &from);
@@ -146,6 +150,7 @@ impl Settings {
                 migrate_database_url: Secret(migrate_database_url),
                 database_connections,
                 nats_url: Secret(nats_url),
+                nats_replicas,
                 smtp,
                 http_host,
                 http_port,
@@ -175,10 +180,20 @@ mod tests {
             ("HTTP_PORT", "eighty"),
             ("SMTP_URL", "http://mail"),
             ("FREE_MONTHLY_CAP", "0"),
+            ("NATS_URL", "nats://one:4222,two:4222"),
+            ("NATS_REPLICAS", "2"),
         ])
         .unwrap_err()
         .to_string();
-        for name in ["DATABASE_URL", "HTTP_PORT", "SMTP_URL", "FREE_MONTHLY_CAP"] {
+        let all = [
+            "DATABASE_URL",
+            "HTTP_PORT",
+            "SMTP_URL",
+            "FREE_MONTHLY_CAP",
+            "NATS_URL",
+            "NATS_REPLICAS",
+        ];
+        for name in all {
             assert!(error.contains(&format!("APPTREMIND_{name} ")), "{name} in {error}");
         }
     }

@@ -28,7 +28,8 @@ impl System {
         let database = Database::new(url, settings.database_connections)?;
         let broker = Broker::connect(settings.nats_url.expose())
             .await
-            .map_err(|error| anyhow::anyhow!(error).context("APPTREMIND_NATS_URL"))?;
+            .map_err(|error| anyhow::anyhow!(error).context("APPTREMIND_NATS_URL"))?
+            .with_replicas(settings.nats_replicas);
         let nudge = Nudge::new(broker.clone());
         let log = Log::new(database.clone(), nudge.clone());
         let policy = Policy { free_monthly_cap: settings.free_monthly_cap };

@@ -14,14 +14,17 @@ pub struct Broker {
     jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
     nudge: Arc<Notify>,
+    replicas: usize,
 }
 
 impl Broker {
-    /// Prepares the client; the server need not answer now.
+    /// Prepares the client; the server need not answer now. Several servers of one cluster are
+    /// separated by commas: any of them will do.
     ///
     /// # Errors
-    /// When the address does not parse.
-    pub async fn connect(url: &str) -> Result<Self, BoxError> {
+    /// When an address does not parse.
+    pub async fn connect(urls: &str) -> Result<Self, BoxError> {
+        let urls: Vec<&str> = urls.split(',').map(str::trim).collect();
         let (count, connects) = watch::channel(0_u64);
         let client = ConnectOptions::new()
             .name("apptremind")
@@ -41,7 +44,7 @@ impl Broker {
                 }
                 async {}
             })
-            .connect(url)
+            .connect(urls)
             .await?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(Duration::from_secs(3))
@@ -51,7 +54,17 @@ impl Broker {
             .build(client.clone());
         let nudge = Arc::new(Notify::new());
         tokio::spawn(pass_nudges(Arc::downgrade(&nudge), client.clone()));
-        Ok(Self { client, jetstream, connects, nudge })
+        Ok(Self { client, jetstream, connects, nudge, replicas: 1 })
+    }
+
+    /// On so many servers of the cluster each stream is kept.
+    #[must_use]
+    pub fn with_replicas(self, replicas: usize) -> Self {
+        Self { replicas, ..self }
+    }
+
+    pub(crate) const fn replicas(&self) -> usize {
+        self.replicas
     }
 
     /// Whether the server answers now.

@@ -20,6 +20,8 @@ const BATCH: i64 = 1_000;
 const POLL: Duration = Duration::from_millis(250);
 /// How often an idle relay looks whether the stream is still the one it wrote to.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often it tries to keep the streams on as many servers as wanted.
+const PLACE: Duration = Duration::from_secs(10);
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// Runs until stopped; one process at a time does the work.
@@ -50,12 +52,20 @@ async fn relay(
     let mut elsewhere = broker.client().subscribe(SUBJECT).await?;
     let mut connects = broker.connects();
     let mut stored = None;
+    let (mut placed, mut place_at) = (false, tokio::time::Instant::now());
     loop {
         connects.mark_unchanged();
         let mut cursor = reconcile(&mut connection, broker, &mut stored).await?;
         tracing::debug!(%cursor, "relaying");
         let mut looked = tokio::time::Instant::now();
-        while !connects.has_changed()? && looked.elapsed() < LOOK {
+        if !placed && place_at <= looked {
+            placed = topology::replicate(broker).await;
+            place_at = looked + PLACE;
+        }
+        while !connects.has_changed()?
+            && looked.elapsed() < LOOK
+            && (placed || tokio::time::Instant::now() < place_at)
+        {
             let batch = feed::after(&mut connection, cursor, BATCH).await?;
             if batch.is_empty() {
                 tokio::select! {

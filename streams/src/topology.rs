@@ -47,6 +47,7 @@ pub async fn ensure_streams(broker: &Broker) -> Result<Info, BoxError> {
             storage: StorageType::File,
             max_age: DAY,
             duplicate_window: Duration::from_secs(120),
+            num_replicas: broker.replicas(),
             ..Config::default()
         })
         .await?;
@@ -57,10 +58,41 @@ pub async fn ensure_streams(broker: &Broker) -> Result<Info, BoxError> {
             storage: StorageType::File,
             max_age: 7 * DAY,
             duplicate_window: Duration::from_secs(120),
+            num_replicas: broker.replicas(),
             ..Config::default()
         })
         .await?;
     Ok(events.info().await?.clone())
+}
+
+/// Keeps the streams that are there on as many servers as this process is told; consumers follow
+/// their stream. Says whether that is so now: a broker that has not enough servers yet goes on with
+/// those it has.
+pub(crate) async fn replicate(broker: &Broker) -> bool {
+    let mut placed = true;
+    for name in [NOTIFY, EVENTS] {
+        if let Err(error) = replicate_stream(broker, name).await {
+            tracing::warn!(%error, stream = name, "not kept on as many servers as wanted");
+            placed = false;
+        }
+    }
+    placed
+}
+
+async fn replicate_stream(broker: &Broker, name: &str) -> Result<(), BoxError> {
+    let stream = broker.jetstream().get_stream(name).await?;
+    let mut config = stream.cached_info().config.clone();
+    if config.num_replicas != broker.replicas() {
+        tracing::info!(
+            stream = name,
+            from = config.num_replicas,
+            to = broker.replicas(),
+            "placing"
+        );
+        config.num_replicas = broker.replicas();
+        broker.jetstream().update_stream(&config).await?;
+    }
+    Ok(())
 }
 
 /// The cursor of the newest event that the stream holds; `None` when it holds none.

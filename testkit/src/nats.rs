@@ -1,7 +1,8 @@
-//! A broker that a test may kill.
+//! A broker that a test may kill, alone or as a cluster of three.
 
 use std::{path::PathBuf, time::Duration};
 
+use streams::broker::Broker;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -20,17 +21,23 @@ pub struct NatsServer {
     process: Option<Process>,
     folder: TempDir,
     port: u16,
+    /// In a cluster: how the servers reach each other.
+    cluster: Vec<String>,
 }
 
 impl NatsServer {
     /// Starts one with an empty store.
     pub async fn start() -> Self {
-        let mut server = Self { process: None, folder: folder("nats"), port: free_port() };
+        let mut server = Self::new();
         while !server.launch().await {
             // Somebody was quicker to take the port.
             server.port = free_port();
         }
         server
+    }
+
+    fn new() -> Self {
+        Self { process: None, folder: folder("nats"), port: free_port(), cluster: vec![] }
     }
 
     /// Where it listens, also after [`Self::start_again`].
@@ -72,7 +79,7 @@ impl NatsServer {
         let mut server = command(setting("APPTREMIND_TEST_NATS_SERVER"));
         let (port, name) = (self.port.to_string(), self.name());
         server.args(["--addr", "127.0.0.1", "--port", &port, "--name", &name, "--jetstream"]);
-        server.arg("--store_dir").arg(self.store());
+        server.arg("--store_dir").arg(self.store()).args(&self.cluster);
         let mut process = Process::start(server, &self.log());
         let up = eventually("nats-server answers or ends", async || {
             if process.has_ended() {
@@ -107,5 +114,79 @@ impl NatsServer {
 
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+}
+
+/// Three nats-servers that keep their streams together.
+#[derive(Debug)]
+pub struct NatsCluster {
+    nodes: [NatsServer; 3],
+}
+
+impl NatsCluster {
+    /// Starts one with empty stores.
+    pub async fn start() -> Self {
+        loop {
+            let mut cluster = Self { nodes: [(); 3].map(|()| NatsServer::new()) };
+            let routes = [(); 3].map(|()| format!("nats://127.0.0.1:{}", free_port()));
+            for (node, route) in cluster.nodes.iter_mut().zip(&routes) {
+                let routes = routes.join(",");
+                let arguments = ["--cluster_name", "test", "--cluster", route, "--routes", &routes];
+                node.cluster = arguments.map(str::to_owned).to_vec();
+            }
+            let [one, two, three] = &mut cluster.nodes;
+            // One that ends at once had its port taken by somebody quicker.
+            if tokio::join!(one.launch(), two.launch(), three.launch()) == (true, true, true) {
+                cluster.is_one().await;
+                return cluster;
+            }
+        }
+    }
+
+    /// Where the servers listen, separated by commas.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.nodes.each_ref().map(NatsServer::url).join(",")
+    }
+
+    /// One of the three, to be killed.
+    ///
+    /// # Panics
+    /// When there is none of that number.
+    pub fn node(&mut self, number: usize) -> &mut NatsServer {
+        self.nodes.get_mut(number).expect("three servers")
+    }
+
+    /// Which server leads a stream at the moment.
+    pub async fn leader_of(&self, stream: &str) -> usize {
+        let broker = self.broker().await;
+        eventually("the stream has a leader", async || {
+            let stream = broker.jetstream().get_stream(stream).await.ok()?;
+            let leader = stream.cached_info().cluster.as_ref()?.leader.clone()?;
+            self.nodes.iter().position(|node| node.name() == leader)
+        })
+        .await
+    }
+
+    /// How many servers have all of a stream.
+    pub async fn copies_of(&self, stream: &str) -> usize {
+        let broker = self.broker().await;
+        let Ok(stream) = broker.jetstream().get_stream(stream).await else { return 0 };
+        let Some(cluster) = &stream.cached_info().cluster else { return 1 };
+        usize::from(cluster.leader.is_some())
+            + cluster.replicas.iter().filter(|replica| replica.current && !replica.offline).count()
+    }
+
+    /// The servers have found each other and keep streams.
+    async fn is_one(&self) {
+        let broker = self.broker().await;
+        eventually("the cluster keeps streams", async || {
+            broker.jetstream().query_account().await.ok().map(drop)
+        })
+        .await;
+    }
+
+    async fn broker(&self) -> Broker {
+        Broker::connect(&self.url()).await.expect("addresses of ours")
     }
 }

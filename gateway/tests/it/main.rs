@@ -6,6 +6,7 @@ mod appointments;
 mod bad_input;
 mod booking;
 mod business;
+mod cluster;
 mod faults;
 mod identity;
 mod odd_peers;

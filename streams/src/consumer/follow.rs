@@ -96,18 +96,19 @@ impl<F: Follower> Following<'_, F> {
         }
     }
 
-    /// While the broker is away the feed in Postgres has to do.
+    /// While the broker is away, or its servers are choosing a leader, the feed in Postgres has to do.
     async fn subscribe(&self, connection: &mut PgConnection) -> Option<Live> {
         if !self.broker.is_connected() {
             return None;
         }
-        match Live::subscribe(self.broker, connection, F::NAME, BATCH).await {
-            Ok(live) => Some(live),
-            Err(error) => {
-                tracing::warn!(consumer = F::NAME, %error, "cannot subscribe");
-                None
-            }
-        }
+        let subscribing = Live::subscribe(self.broker, connection, F::NAME, BATCH);
+        let error = match tokio::time::timeout(PATIENCE, subscribing).await {
+            Ok(Ok(live)) => return Some(live),
+            Ok(Err(error)) => error,
+            Err(elapsed) => elapsed.into(),
+        };
+        tracing::warn!(consumer = F::NAME, %error, "cannot subscribe");
+        None
     }
 
     /// Applies all that Postgres has behind the checkpoint.
