@@ -1,7 +1,9 @@
 # shellcheck shell=bash
-# Builds and runs the binary `apptremind` for scripts/dev. What it found out is kept in .local/dev/env, for the smoke scripts too.
+# Builds and runs the binary `apptremind` for scripts/dev and scripts/cluster (RUN_NAME). What it found out is kept in
+# .local/dev/env, for the smoke scripts too.
 
-ENV_FILE=$LOCAL/dev/env
+APP_FOLDER=$LOCAL/$RUN_NAME
+ENV_FILE=$APP_FOLDER/env
 
 # http_status URL: 000 when nobody answers.
 http_status() {
@@ -17,7 +19,7 @@ except Exception:
 PY
 }
 
-# recorded NAME: a setting of the run that scripts/dev started last.
+# recorded NAME: a setting of the run that was started last.
 recorded() { sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null; }
 
 app_is_ready() {
@@ -34,7 +36,7 @@ app_port() {
     *[!0-9]*) die "APPTREMIND_HTTP_PORT is \"$APPTREMIND_HTTP_PORT\", which is not a port." "give a number, for example 8081." ;;
   esac
   if port_open "$APPTREMIND_HTTP_PORT"; then
-    die "port $APPTREMIND_HTTP_PORT is taken by another program." "choose another one: APPTREMIND_HTTP_PORT=$(free_port) ./scripts/dev (0 chooses a free one)."
+    die "port $APPTREMIND_HTTP_PORT is taken by another program." "choose another one: APPTREMIND_HTTP_PORT=$(free_port) ./scripts/$RUN_NAME (0 chooses a free one)."
   fi
   if [ -z "${APPTREMIND_ADMIN_PORT:-}" ]; then APPTREMIND_ADMIN_PORT=$(remembered_port "$SERVERS/admin.port"); fi
   export APPTREMIND_ADMIN_PORT
@@ -51,7 +53,7 @@ app_build() {
 
 app_settings() {
   export APPTREMIND_HTTP_HOST=${APPTREMIND_HTTP_HOST:-127.0.0.1}
-  export APPTREMIND_SIGNING_KEY_FILE=${APPTREMIND_SIGNING_KEY_FILE:-$LOCAL/dev/signing-key.pem}
+  export APPTREMIND_SIGNING_KEY_FILE=${APPTREMIND_SIGNING_KEY_FILE:-$APP_FOLDER/signing-key.pem}
   export APPTREMIND_MAIL_FROM=${APPTREMIND_MAIL_FROM:-ApptRemind <reminders@apptremind.example>}
   # High, so that trying things out does not end at the free plan's limit.
   export APPTREMIND_FREE_MONTHLY_CAP=${APPTREMIND_FREE_MONTHLY_CAP:-100000}
@@ -65,11 +67,11 @@ app_migrate() {
     die "the database could not be migrated." "see .local/log/migrate.log."
   }
   step "Seeding the demo salon"
-  (umask 077 && "$BINARY" demo >"$LOCAL/dev/demo.json.new" 2>>"$LOGS/migrate.log") || {
+  (umask 077 && "$BINARY" demo >"$APP_FOLDER/demo.json.new" 2>>"$LOGS/migrate.log") || {
     show_log_end "$LOGS/migrate.log"
     die "the demo salon could not be seeded." "see .local/log/migrate.log."
   }
-  mv "$LOCAL/dev/demo.json.new" "$LOCAL/dev/demo.json"
+  mv "$APP_FOLDER/demo.json.new" "$APP_FOLDER/demo.json"
 }
 
 serve_answers_or_ended() {
@@ -85,6 +87,10 @@ app_serve() {
     show_log_end "$LOGS/serve.log"
     die "the server did not get ready." "see .local/log/serve.log."
   fi
+  app_record
+}
+
+app_record() {
   (
     umask 077
     cat >"$ENV_FILE" <<TEXT
@@ -103,7 +109,7 @@ TEXT
 
 # What a newcomer wants to open first.
 app_summary() {
-  "$PYTHON" - "$(recorded APPTREMIND_URL)" "$(recorded APPTREMIND_INBOX_URL)" "$LOCAL/dev/demo.json" <<'PY'
+  "$PYTHON" - "$(recorded APPTREMIND_URL)" "$(recorded APPTREMIND_INBOX_URL)" "$APP_FOLDER/demo.json" <<'PY'
 import datetime, json, sys
 url, inbox, demo_file = sys.argv[1:]
 demo = json.load(open(demo_file))

@@ -16,6 +16,16 @@ remembered_port() {
   free_port "$old" | tee "$1"
 }
 
+# own_port FILE: as above, and none that another server of ours is going to use, though it may not listen yet.
+own_port() {
+  local port try
+  for try in 1 2 3 4 5 6 7 8 9 10; do
+    if [ "$try" -gt 1 ]; then rm -f "$1"; fi
+    port=$(remembered_port "$1")
+    if [ "$(cat "$SERVERS"/*.port "$SERVERS"/*.admin "$SERVERS"/*.route 2>/dev/null | grep -cx "$port")" -le 1 ]; then break; fi
+  done
+}
+
 # --- Postgres ------------------------------------------------------------------------------------------------------
 
 postgres_pid() { pid_of "$SERVERS/postgres.pid"; }
@@ -126,16 +136,16 @@ postgres_is_gone() { ! postgres_pid >/dev/null; }
 
 # --- NATS ----------------------------------------------------------------------------------------------------------
 
-# A nats-server greets with its name, and ours has a name of its own.
-nats_is_ours() {
+# nats_greets PORT NAME: a nats-server greets with its name, and ours have names of their own.
+nats_greets() {
   local greeting
-  greeting=$(
-    exec 3<>"/dev/tcp/127.0.0.1/$(cat "$SERVERS/nats.port")" && IFS= read -r -t 3 greeting <&3 && echo "$greeting"
-  ) 2>/dev/null || return 1
-  case $greeting in *"\"apptremind-$(cat "$SERVERS/nats.name")\""*) return 0 ;; *) return 1 ;; esac
+  greeting=$( (exec 3<>"/dev/tcp/127.0.0.1/$1" && IFS= read -r -t 3 greeting <&3 && echo "$greeting") 2>/dev/null) || return 1
+  case $greeting in *"\"$2\""*) return 0 ;; *) return 1 ;; esac
 }
 
-nats_runs() { pid_of "$SERVERS/nats.pid" >/dev/null && nats_is_ours; }
+nats_runs() {
+  pid_of "$SERVERS/nats.pid" >/dev/null && nats_greets "$(cat "$SERVERS/nats.port")" "apptremind-$(cat "$SERVERS/nats.name")"
+}
 
 nats_start() {
   local log=$LOGS/${SERVERS##*/}-nats.log try
