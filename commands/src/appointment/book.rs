@@ -99,7 +99,7 @@ impl Commands {
     /// # Errors
     /// The rule that refused, or the store.
     #[tracing::instrument(skip_all, fields(appointment.id = %book.appointment_id))]
-    pub(super) async fn book_here(
+    pub(crate) async fn book_here(
         &self,
         book: &BookAppointment,
         key: Option<&IdempotencyKey>,

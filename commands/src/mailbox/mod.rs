@@ -5,6 +5,8 @@
 //! on it then, and a refusal is never answered from it alone, so it is safe to keep.
 
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
