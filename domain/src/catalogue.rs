@@ -32,6 +32,12 @@ pub fn upcast(event_type: &str, version: &str, payload: Value) -> Value {
     climb(UPCASTERS, event_type, version, payload)
 }
 
+/// Whether [`upcast`] changes payloads of this version.
+#[must_use]
+pub fn is_upcast(event_type: &str, version: &str) -> bool {
+    UPCASTERS.iter().any(|(kind, from, _, _)| *kind == event_type && *from == version)
+}
+
 fn climb(
     steps: &[(&str, &str, &str, Upcaster)],
     event_type: &str,

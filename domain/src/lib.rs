@@ -21,7 +21,7 @@ pub mod user;
 mod week;
 mod zone;
 
-pub use catalogue::{EVENT_TYPES, upcast};
+pub use catalogue::{EVENT_TYPES, is_upcast, upcast};
 pub use cqrs_es::{Aggregate, DomainEvent};
 pub use ids::{
     AppointmentId, BusinessId, CustomerId, IdError, NotificationId, ServiceId, StaffId, TimeOffId,

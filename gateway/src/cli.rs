@@ -4,10 +4,12 @@ use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use projections::rebuild::Options;
 use streams::{Database, DatabaseError};
 
 use crate::{
     demo, http,
+    replay::{self, Which},
     serve::{self, Role},
     settings::{Settings, SettingsError},
 };
@@ -41,6 +43,18 @@ enum Command {
     /// Check the promises on the running system; exits 5 when one is broken.
     Doctor {
         /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build a read model anew from the log, compare it with the live one, and swap it in.
+    Replay {
+        /// Which one.
+        #[arg(value_enum)]
+        model: Which,
+        /// Only compare; exits 5 when the live model differs from the log.
+        #[arg(long)]
+        verify: bool,
+        /// Print JSON, one object for each model.
         #[arg(long)]
         json: bool,
     },
@@ -105,6 +119,9 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo => print(&demo::seed(&Settings::from_environment()?).await?.to_string())?,
         Command::Projections { json } => projections(json).await?,
         Command::Doctor { json } => return doctor(json).await,
+        Command::Replay { model, verify, json } => {
+            return rebuild(model, Options { verify }, json).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -155,6 +172,23 @@ async fn doctor(json: bool) -> anyhow::Result<ExitCode> {
     }
     let broken = findings.iter().any(|finding| finding.broken > 0);
     Ok(if broken { ExitCode::from(CHECK_FAILED) } else { ExitCode::SUCCESS })
+}
+
+async fn rebuild(which: Which, options: Options, json: bool) -> anyhow::Result<ExitCode> {
+    let database = replay::database().await?;
+    let mut code = ExitCode::SUCCESS;
+    for model in which.models() {
+        let outcome = replay::run(&database, *model, options).await?;
+        if json {
+            print(&serde_json::to_string(&outcome)?)?;
+        } else {
+            print(&replay::in_words(&outcome))?;
+        }
+        if options.verify && !outcome.equal {
+            code = ExitCode::from(CHECK_FAILED);
+        }
+    }
+    Ok(code)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

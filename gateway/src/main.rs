@@ -3,6 +3,7 @@
 mod cli;
 mod demo;
 mod http;
+mod replay;
 mod serve;
 mod settings;
 mod system;

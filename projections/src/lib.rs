@@ -5,9 +5,11 @@
 
 pub mod agenda;
 pub mod availability;
+mod changes;
 pub mod doctor;
 mod error;
 pub mod notifications;
+pub mod rebuild;
 mod status;
 mod wait;
 

@@ -7,7 +7,7 @@ use sqlx::{PgExecutor, Row};
 
 use crate::{
     Cursor,
-    log::{COLUMNS, Recorded, from_row},
+    log::{COLUMNS, Recorded, STORED, Stored, from_row},
 };
 
 /// Longer than the server's own limit for a statement.
@@ -39,6 +39,41 @@ pub async fn after(
         Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut),
     };
     rows.iter().map(from_row).collect()
+}
+
+/// The next events of these aggregates behind `after` and up to `until`, at most `limit`: for a
+/// reader of very many, who looks at few columns.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn page(
+    executor: impl PgExecutor<'_>,
+    kinds: &[&str],
+    after: Cursor,
+    until: Cursor,
+    limit: i64,
+) -> Result<Vec<Stored>, sqlx::Error> {
+    let sql = format!(
+        "SELECT {STORED} FROM public.events e
+          WHERE (e.transaction_id, e.position) > ($1::text::xid8, $2)
+            AND (e.transaction_id, e.position) <= ($3::text::xid8, $4)
+            AND e.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+            AND e.aggregate_type = ANY($5)
+          ORDER BY e.transaction_id, e.position
+          LIMIT $6"
+    );
+    let query = sqlx::query(&sql)
+        .bind(after.xid())
+        .bind(after.position)
+        .bind(until.xid())
+        .bind(until.position)
+        .bind(kinds)
+        .bind(limit);
+    let rows = match tokio::time::timeout(PATIENCE, query.fetch_all(executor)).await {
+        Ok(rows) => rows?,
+        Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut),
+    };
+    Ok(rows.into_iter().map(Stored::new).collect())
 }
 
 /// The last event that readers can see.

@@ -1,9 +1,11 @@
 //! Appointments as lists show them.
 
+mod changes;
 mod detail;
 mod projector;
 mod query;
 
 pub use detail::{AppointmentDetail, Contact, HistoryEntry};
+pub(crate) use changes::AgendaChanges;
 pub use projector::AgendaProjector;
 pub use query::{Agenda, AgendaFilter, AgendaPage, AgendaRow, PageCursor};

@@ -1,7 +1,9 @@
 //! The evidence of every message: requested, due, each attempt, the outcome.
 
+mod changes;
 mod projector;
 mod query;
 
+pub(crate) use changes::NotificationsChanges;
 pub use projector::NotificationsProjector;
 pub use query::{NotificationRow, Notifications};

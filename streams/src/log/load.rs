@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use domain::{Aggregate, BusinessId};
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, postgres::PgRow};
 
 use super::{COLUMNS, CommitError, Recorded, StreamKey, from_row};
 
@@ -63,9 +63,14 @@ pub(super) async fn load(
         .bind(ids)
         .fetch_all(executor)
         .await?;
-    let mut histories: HashMap<StreamKey, Vec<Recorded>> = HashMap::with_capacity(keys.len());
+    by_stream(&rows)
+}
+
+/// Rows in the order of their streams.
+pub(super) fn by_stream(rows: &[PgRow]) -> Result<Histories, sqlx::Error> {
+    let mut histories: HashMap<StreamKey, Vec<Recorded>> = HashMap::new();
     for row in rows {
-        let event = from_row(&row)?;
+        let event = from_row(row)?;
         match histories.get_mut(&event.stream) {
             Some(stream) => stream.push(event),
             None => {

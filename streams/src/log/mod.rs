@@ -2,7 +2,9 @@
 
 mod append;
 mod error;
+mod fact;
 mod group;
+mod history;
 mod load;
 mod recorded;
 mod statement;
@@ -10,6 +12,9 @@ mod unit;
 
 pub use append::{Log, Writing};
 pub use error::{CommitError, is_unavailable};
+pub(crate) use fact::STORED;
+pub use fact::{Fact, Stored};
+pub use history::{Entry, as_of, stream};
 pub use load::{Histories, Loaded};
 pub(crate) use recorded::{COLUMNS, from_row};
 pub use recorded::{Recorded, StreamKey, Unreadable};

@@ -84,12 +84,7 @@ impl Recorded {
     /// # Errors
     /// When the payload does not fit the type.
     pub fn decode<A: Aggregate>(&self) -> Result<A::Event, Unreadable> {
-        let payload = domain::upcast(&self.event_type, &self.event_version, self.payload.clone());
-        serde_json::from_value(payload).map_err(|source| Unreadable {
-            event_id: self.event_id,
-            event_type: self.event_type.clone(),
-            source,
-        })
+        self.fact().decode::<A>()
     }
 
     /// The event, when it is one of this aggregate's.
@@ -97,7 +92,7 @@ impl Recorded {
     /// # Errors
     /// When the payload does not fit the type.
     pub fn of<A: Aggregate>(&self) -> Result<Option<A::Event>, Unreadable> {
-        if self.stream.kind == A::TYPE { self.decode::<A>().map(Some) } else { Ok(None) }
+        self.fact().of::<A>()
     }
 }
 

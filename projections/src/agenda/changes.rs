@@ -1,0 +1,138 @@
+use std::collections::BTreeMap;
+
+use domain::{
+    Aggregate, AppointmentId,
+    appointment::{Appointment, AppointmentEvent, Status, Visit},
+};
+use jiff_sqlx::ToSqlx;
+use sqlx::PgConnection;
+use streams::{consumer::Failure, log::Fact};
+use uuid::Uuid;
+
+use crate::{
+    changes::{Changes, id_of},
+    rebuild::Rows,
+};
+
+#[derive(Debug)]
+struct AppointmentRow {
+    business_id: Uuid,
+    visit: Visit,
+    status: Status,
+    sequence: i64,
+}
+
+/// What a batch changes in `agenda`.
+#[derive(Debug, Default)]
+pub(crate) struct AgendaChanges {
+    booked: BTreeMap<Uuid, AppointmentRow>,
+    /// Of visits that were booked before the batch.
+    ended: BTreeMap<Uuid, (Status, i64)>,
+}
+
+const COLUMNS: &str = "appointment_id, business_id, staff_id, service_id, customer_id, starts_at, \
+    ends_at, status, price_amount, price_currency, sequence";
+
+impl Changes for AgendaChanges {
+    const KINDS: &'static [&'static str] = &[Appointment::TYPE];
+
+    fn take(&mut self, fact: &Fact<'_>) -> Result<(), Failure> {
+        let Some(event) = fact.of::<Appointment>()? else { return Ok(()) };
+        let id = id_of::<AppointmentId>(fact.stream_id)?.uuid();
+        let status = match event {
+            AppointmentEvent::Booked { visit } => {
+                let business_id = fact.business_id.uuid();
+                let (status, sequence) = (Status::Booked, fact.sequence);
+                let row = AppointmentRow { business_id, visit, status, sequence };
+                return match self.booked.insert(id, row) {
+                    None => Ok(()),
+                    Some(_) => Err(Failure::Poison("the visit is booked already".into())),
+                };
+            }
+            AppointmentEvent::Cancelled {} => Status::Cancelled,
+            AppointmentEvent::Completed {} => Status::Completed,
+            AppointmentEvent::MissedByGuest {} => Status::NoShow,
+        };
+        match self.booked.get_mut(&id) {
+            Some(row) => (row.status, row.sequence) = (status, fact.sequence),
+            None => drop(self.ended.insert(id, (status, fact.sequence))),
+        }
+        Ok(())
+    }
+
+    async fn write(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        insert(connection, &self.booked).await?;
+        update(connection, &self.ended).await
+    }
+
+    async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let mut rows = Rows::new(11);
+        for (id, AppointmentRow { business_id, visit, status, sequence }) in &self.booked {
+            rows.begin();
+            rows.uuid(*id);
+            rows.uuid(*business_id);
+            rows.uuid(visit.staff_id.uuid());
+            rows.uuid(visit.service_id.uuid());
+            rows.uuid(visit.customer_id.uuid());
+            rows.instant(visit.slot.start());
+            rows.instant(visit.slot.end());
+            rows.text(status.as_str());
+            rows.bigint(visit.price.amount);
+            rows.text(&visit.price.currency.to_string());
+            rows.bigint(*sequence);
+        }
+        rows.send(connection, "appointment", COLUMNS).await?;
+        update(connection, &self.ended).await
+    }
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    booked: &BTreeMap<Uuid, AppointmentRow>,
+) -> Result<(), Failure> {
+    if booked.is_empty() {
+        return Ok(());
+    }
+    let rows = || booked.values();
+    let sql = format!(
+        "INSERT INTO appointment ({COLUMNS})
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[],
+                              $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bigint[],
+                              $10::text[], $11::bigint[])"
+    );
+    sqlx::query(&sql)
+        .bind(booked.keys().copied().collect::<Vec<_>>())
+        .bind(rows().map(|row| row.business_id).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.staff_id.uuid()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.service_id.uuid()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.customer_id.uuid()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.slot.start().to_sqlx()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.slot.end().to_sqlx()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.status.as_str()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.price.amount).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.price.currency.to_string()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.sequence).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn update(
+    connection: &mut PgConnection,
+    ended: &BTreeMap<Uuid, (Status, i64)>,
+) -> Result<(), Failure> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE appointment a SET status = new.status, sequence = new.sequence
+           FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS new (id, status, sequence)
+          WHERE a.appointment_id = new.id",
+    )
+    .bind(ended.keys().copied().collect::<Vec<_>>())
+    .bind(ended.values().map(|(status, _)| status.as_str()).collect::<Vec<_>>())
+    .bind(ended.values().map(|(_, sequence)| *sequence).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

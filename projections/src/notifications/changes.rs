@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+
+use domain::{
+    Aggregate, NotificationId,
+    notification::{Notification, NotificationEvent, Plan},
+};
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use sqlx::PgConnection;
+use streams::{consumer::Failure, log::Fact};
+use uuid::Uuid;
+
+use crate::{
+    changes::{Changes, id_of, integer},
+    rebuild::Rows,
+};
+
+/// What became of a message; `None` leaves a column.
+#[derive(Debug, Default)]
+struct Fate {
+    status: &'static str,
+    attempts: Option<u32>,
+    reason: Option<String>,
+    sent_at: Option<Timestamp>,
+    /// Ends with the wait: what happens next clears it.
+    next_at: Option<Timestamp>,
+    sequence: i64,
+}
+
+impl Fate {
+    /// What is left when one follows the other.
+    fn then(&mut self, next: Self) {
+        self.status = next.status;
+        self.attempts = next.attempts.or(self.attempts);
+        self.reason = next.reason.or(self.reason.take());
+        self.sent_at = next.sent_at.or(self.sent_at);
+        self.next_at = next.next_at;
+        self.sequence = next.sequence;
+    }
+}
+
+#[derive(Debug)]
+struct Planned {
+    business_id: Uuid,
+    plan: Plan,
+    fate: Fate,
+}
+
+/// What a batch changes in `notifications`.
+#[derive(Debug, Default)]
+pub(crate) struct NotificationsChanges {
+    planned: BTreeMap<Uuid, Planned>,
+    /// Of messages that were planned before the batch.
+    fates: BTreeMap<Uuid, Fate>,
+}
+
+const COLUMNS: &str = "notification_id, business_id, appointment_id, kind, channel, \
+    offset_minutes, due_at, status, attempts, reason, sent_at, next_attempt_at, sequence";
+
+impl Changes for NotificationsChanges {
+    const KINDS: &'static [&'static str] = &[Notification::TYPE];
+
+    fn take(&mut self, fact: &Fact<'_>) -> Result<(), Failure> {
+        let Some(event) = fact.of::<Notification>()? else { return Ok(()) };
+        let id = id_of::<NotificationId>(fact.stream_id)?.uuid();
+        let status = |status| Fate { status, sequence: fact.sequence, ..Fate::default() };
+        let tried = |name, attempt, reason| Fate { attempts: Some(attempt), reason, ..status(name) };
+        let fate = match event {
+            NotificationEvent::ReminderRequested { plan } | NotificationEvent::Requested { plan } => {
+                return self.plan(id, fact, plan, status("pending"));
+            }
+            NotificationEvent::Skipped { plan, reason } => {
+                let fate = Fate { reason: Some(reason), ..status("skipped") };
+                return self.plan(id, fact, plan, fate);
+            }
+            NotificationEvent::FellDue {} => status("offered"),
+            NotificationEvent::Sent { attempt } => {
+                Fate { sent_at: Some(fact.occurred_at), ..tried("sent", attempt, None) }
+            }
+            NotificationEvent::Deferred { attempt, reason, next_at } => {
+                Fate { next_at: Some(next_at), ..tried("pending", attempt, Some(reason)) }
+            }
+            NotificationEvent::Failed { attempt, reason } => tried("failed", attempt, Some(reason)),
+            NotificationEvent::BecameUncertain { attempt, reason } => {
+                tried("uncertain", attempt, Some(reason))
+            }
+            NotificationEvent::Cancelled {} => status("cancelled"),
+            NotificationEvent::Expired {} => status("expired"),
+        };
+        match self.planned.get_mut(&id) {
+            Some(planned) => planned.fate.then(fate),
+            None => self.fates.entry(id).or_default().then(fate),
+        }
+        Ok(())
+    }
+
+    async fn write(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        insert(connection, &self.planned).await?;
+        update(connection, &self.fates).await
+    }
+
+    async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let mut rows = Rows::new(13);
+        for (id, Planned { business_id, plan, fate }) in &self.planned {
+            rows.begin();
+            rows.uuid(*id);
+            rows.uuid(*business_id);
+            rows.uuid(plan.appointment_id.uuid());
+            rows.text(plan.kind.as_str());
+            rows.text(plan.channel.as_str());
+            rows.integer(integer(plan.offset_minutes));
+            rows.instant(plan.due_at);
+            rows.text(fate.status);
+            rows.integer(integer(fate.attempts.unwrap_or(0)));
+            rows.maybe(fate.reason.as_deref(), Rows::text);
+            rows.maybe(fate.sent_at, Rows::instant);
+            rows.maybe(fate.next_at, Rows::instant);
+            rows.bigint(fate.sequence);
+        }
+        rows.send(connection, "notification", COLUMNS).await?;
+        update(connection, &self.fates).await
+    }
+}
+
+impl NotificationsChanges {
+    fn plan(&mut self, id: Uuid, fact: &Fact<'_>, plan: Plan, fate: Fate) -> Result<(), Failure> {
+        let planned = Planned { business_id: fact.business_id.uuid(), plan, fate };
+        match self.planned.insert(id, planned) {
+            None => Ok(()),
+            Some(_) => Err(Failure::Poison("the message is planned already".into())),
+        }
+    }
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    planned: &BTreeMap<Uuid, Planned>,
+) -> Result<(), Failure> {
+    if planned.is_empty() {
+        return Ok(());
+    }
+    let rows = || planned.values();
+    let sql = format!(
+        "INSERT INTO notification ({COLUMNS})
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[],
+                              $6::integer[], $7::timestamptz[], $8::text[], $9::integer[],
+                              $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[])"
+    );
+    sqlx::query(&sql)
+        .bind(planned.keys().copied().collect::<Vec<_>>())
+        .bind(rows().map(|row| row.business_id).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.plan.appointment_id.uuid()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.plan.kind.as_str()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.plan.channel.as_str()).collect::<Vec<_>>())
+        .bind(rows().map(|row| integer(row.plan.offset_minutes)).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.plan.due_at.to_sqlx()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.status).collect::<Vec<_>>())
+        .bind(rows().map(|row| integer(row.fate.attempts.unwrap_or(0))).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.reason.as_deref()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.sent_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.next_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.sequence).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn update(
+    connection: &mut PgConnection,
+    fates: &BTreeMap<Uuid, Fate>,
+) -> Result<(), Failure> {
+    if fates.is_empty() {
+        return Ok(());
+    }
+    let all = || fates.values();
+    sqlx::query(
+        "UPDATE notification n
+            SET status = new.status, attempts = coalesce(new.attempts, n.attempts),
+                reason = coalesce(new.reason, n.reason),
+                sent_at = coalesce(new.sent_at, n.sent_at),
+                next_attempt_at = new.next_at, sequence = new.sequence
+           FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[],
+                       $6::timestamptz[], $7::bigint[])
+             AS new (id, status, attempts, reason, sent_at, next_at, sequence)
+          WHERE n.notification_id = new.id",
+    )
+    .bind(fates.keys().copied().collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.status).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.attempts.map(integer)).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.reason.as_deref()).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.sent_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.next_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.sequence).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
