@@ -14,6 +14,7 @@ mod odd_requests;
 mod ownership;
 mod races;
 mod reminders;
+mod replay;
 mod salon;
 mod stand;
 mod storm;

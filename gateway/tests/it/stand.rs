@@ -41,6 +41,11 @@ impl Stand {
     pub(crate) async fn serve(&self) -> Process {
         Process::start(&self.addresses, &[]).await
     }
+
+    /// One process with every role, whose log is kept.
+    pub(crate) async fn serve_logging_to(&self, log: &std::fs::File) -> Process {
+        Process::start_with(&self.addresses, &[], Some(log)).await
+    }
 }
 
 impl Addresses {
@@ -50,7 +55,7 @@ impl Addresses {
         Self { database_url, nats_url, smtp_url, folder, free_monthly_cap, nats_replicas }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_apptremind"));
         command
             .args(arguments)
@@ -106,10 +111,18 @@ fn free_port() -> u16 {
 
 impl Process {
     pub(crate) async fn start(addresses: &Addresses, roles: &[&str]) -> Self {
-        let (port, admin_port) = (free_port(), free_port());
+        Self::start_with(addresses, roles, None).await
+    }
+
+    async fn start_with(
+        addresses: &Addresses,
+        roles: &[&str],
+        log: Option<&std::fs::File>,
+    ) -> Self {
+        let ports = [free_port(), free_port()];
         let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
-        let child = spawn(addresses, &roles, port, admin_port);
-        let process = Self { child, addresses: addresses.clone(), roles, port, admin_port };
+        let child = spawn(addresses, &roles, ports, log);
+        let process = Self { child, addresses: addresses.clone(), roles, port: ports[0], admin_port: ports[1] };
         process.ready().await;
         process
     }
@@ -142,7 +155,8 @@ impl Process {
 
     /// On the same port, with the same roles.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(&self.addresses, &self.roles, self.port, self.admin_port);
+        let ports = [self.port, self.admin_port];
+        self.child = spawn(&self.addresses, &self.roles, ports, None);
         self.ready().await;
     }
 
@@ -170,14 +184,22 @@ impl Drop for Process {
     }
 }
 
-fn spawn(addresses: &Addresses, roles: &[String], port: u16, admin_port: u16) -> Child {
+fn spawn(
+    addresses: &Addresses,
+    roles: &[String],
+    [port, admin_port]: [u16; 2],
+    log: Option<&std::fs::File>,
+) -> Child {
     let roles = roles.join(",");
     let mut arguments = vec!["serve"];
     if !roles.is_empty() {
         arguments.extend(["--roles", roles.as_str()]);
     }
-    addresses
-        .command(&arguments)
+    let mut command = addresses.command(&arguments);
+    if let Some(log) = log {
+        command.stderr(log.try_clone().unwrap());
+    }
+    command
         .env("APPTREMIND_HTTP_PORT", port.to_string())
         .env("APPTREMIND_ADMIN_PORT", admin_port.to_string())
         .stdout(Stdio::null())

@@ -5,7 +5,7 @@ mod detail;
 mod projector;
 mod query;
 
-pub use detail::{AppointmentDetail, Contact, HistoryEntry};
 pub(crate) use changes::AgendaChanges;
+pub use detail::{AppointmentDetail, Contact, HistoryEntry};
 pub use projector::AgendaProjector;
 pub use query::{Agenda, AgendaFilter, AgendaPage, AgendaRow, PageCursor};

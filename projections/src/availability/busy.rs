@@ -120,7 +120,8 @@ impl BusyChanges {
 
     pub(super) async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
         let standing = self.all().filter(|(_, _, _, net)| net.stands);
-        delete(connection, standing.map(|(stream, _, source, _)| (stream, *source)).unzip()).await?;
+        delete(connection, standing.map(|(stream, _, source, _)| (stream, *source)).unzip())
+            .await?;
         let mut rows = Rows::new(9);
         for (stream, week, source, row) in self.rows() {
             rows.begin();

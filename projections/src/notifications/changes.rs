@@ -64,9 +64,11 @@ impl Changes for NotificationsChanges {
         let Some(event) = fact.of::<Notification>()? else { return Ok(()) };
         let id = id_of::<NotificationId>(fact.stream_id)?.uuid();
         let status = |status| Fate { status, sequence: fact.sequence, ..Fate::default() };
-        let tried = |name, attempt, reason| Fate { attempts: Some(attempt), reason, ..status(name) };
+        let tried =
+            |name, attempt, reason| Fate { attempts: Some(attempt), reason, ..status(name) };
         let fate = match event {
-            NotificationEvent::ReminderRequested { plan } | NotificationEvent::Requested { plan } => {
+            NotificationEvent::ReminderRequested { plan }
+            | NotificationEvent::Requested { plan } => {
                 return self.plan(id, fact, plan, status("pending"));
             }
             NotificationEvent::Skipped { plan, reason } => {
