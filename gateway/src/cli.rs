@@ -8,7 +8,9 @@ use projections::rebuild::Options;
 use streams::{Database, DatabaseError};
 
 use crate::{
-    demo, http,
+    demo,
+    events::{self, Events},
+    http,
     replay::{self, Which},
     serve::{self, Role},
     settings::{Settings, SettingsError},
@@ -58,6 +60,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look into the log.
+    #[command(subcommand)]
+    Events(Events),
     /// Print the API document.
     Openapi,
     /// Print completions for a shell.
@@ -119,6 +124,9 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo => print(&demo::seed(&Settings::from_environment()?).await?.to_string())?,
         Command::Projections { json } => projections(json).await?,
         Command::Doctor { json } => return doctor(json).await,
+        Command::Events(Events::Show { stream, as_of, json }) => {
+            print(&events::show(&database().await?, &stream, as_of, json).await?)?;
+        }
         Command::Replay { model, verify, json } => {
             return rebuild(model, Options { verify }, json).await;
         }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod events;
 mod http;
 mod replay;
 mod serve;

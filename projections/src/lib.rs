@@ -5,9 +5,11 @@
 
 pub mod agenda;
 pub mod availability;
+pub mod calendars;
 mod changes;
 pub mod doctor;
 mod error;
+pub mod history;
 pub mod notifications;
 pub mod rebuild;
 mod status;

@@ -4,6 +4,7 @@ mod answer;
 mod appointments;
 mod book;
 mod business;
+mod calendars;
 mod context;
 mod document;
 mod extract;
@@ -100,6 +101,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(appointments::cancel))
         .routes(routes!(appointments::complete))
         .routes(routes!(appointments::no_show))
+        .routes(routes!(calendars::get))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

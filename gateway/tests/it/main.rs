@@ -7,6 +7,7 @@ mod bad_input;
 mod booking;
 mod business;
 mod cluster;
+mod calendars;
 mod faults;
 mod identity;
 mod odd_peers;

@@ -76,6 +76,9 @@ fn table(things: &Things) -> Vec<Operation> {
         json!({"name": "Wash", "duration_minutes": 5, "price": {"amount": 1, "currency": "USD"}});
     let away = json!({"start": start_in(9_000), "end": start_in(9_060)});
     let booking = salon.booking(0, start_in(3_000));
+    // The same answer at any time.
+    let as_of = streams::clock::now();
+    let calendar = format!("/api/v1/calendars/{}?from=2026-03-02&as_of={as_of}", salon.staff[0]);
     vec![
         one("GET /healthz", Anybody, "/healthz".into(), json!(null), 200),
         one("GET /readyz", Anybody, "/readyz".into(), json!(null), 200),
@@ -151,6 +154,7 @@ fn table(things: &Things) -> Vec<Operation> {
             json!(null),
             204,
         ),
+        one("GET /api/v1/calendars/{staff_id}", Member, calendar, json!(null), 200),
         one("GET /api/v1/appointments", Member, "/api/v1/appointments".into(), json!(null), 200),
         one("GET /api/v1/appointments/{id}", Member, visit(0, ""), json!(null), 200),
         one(

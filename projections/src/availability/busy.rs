@@ -46,7 +46,7 @@ impl BusyChanges {
     pub(super) fn take(
         &mut self,
         fact: &Fact<'_>,
-        event: StaffCalendarEvent,
+        event: &StaffCalendarEvent,
     ) -> Result<(), Failure> {
         let week = match self.0.get_mut(fact.stream_id) {
             Some(week) => week,
@@ -58,7 +58,7 @@ impl BusyChanges {
                 self.0.entry(fact.stream_id.to_owned()).or_insert(week)
             }
         };
-        let (source, row) = match event {
+        let (source, row) = match *event {
             StaffCalendarEvent::Reserved {
                 appointment_id,
                 slot,

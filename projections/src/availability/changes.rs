@@ -35,7 +35,7 @@ impl Changes for AvailabilityChanges {
 
     fn take(&mut self, fact: &Fact<'_>) -> Result<(), Failure> {
         if let Some(event) = fact.of::<StaffCalendar>()? {
-            return self.busy.take(fact, event);
+            return self.busy.take(fact, &event);
         }
         let business_id = fact.business_id.uuid();
         if let Some(event) = fact.of::<Business>()? {

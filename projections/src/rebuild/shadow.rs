@@ -122,7 +122,7 @@ async fn fits<M: Rebuilt>(connection: &mut PgConnection) -> Result<(), RebuildEr
     .bind(M::SCHEMA)
     .fetch_all(connection)
     .await?;
-    for (name, _) in there.iter().filter(|(_, odd)| *odd) {
+    if let Some((name, _)) = there.iter().find(|(_, odd)| *odd) {
         let more = "has triggers, policies or is no plain table, which a rebuild would lose";
         return Err(RebuildError::Unfit(format!("{}.{name} {more}", M::SCHEMA)));
     }
