@@ -119,7 +119,8 @@ impl BusyChanges {
     }
 
     pub(super) async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
-        let standing = self.all().filter(|(_, _, _, net)| net.stands);
+        // A row that was added and taken away again: nothing is copied that would meet an older one.
+        let standing = self.all().filter(|(_, _, _, net)| net.stands || net.row.is_none());
         delete(connection, standing.map(|(stream, _, source, _)| (stream, *source)).unzip())
             .await?;
         let mut rows = Rows::new(9);

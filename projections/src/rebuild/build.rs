@@ -1,5 +1,6 @@
 use std::{
     marker::PhantomData,
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -18,10 +19,9 @@ use super::{
 };
 use crate::changes::Changes;
 
-/// Events in one transaction, to begin with.
-const PAGE: i64 = 2_000;
-const FEWEST: i64 = 100;
-const MOST: i64 = 16_000;
+/// Events in one transaction.
+pub(super) const SIZES: RangeInclusive<i64> = 100..=16_000;
+const BEGIN: i64 = 2_000;
 /// A writing transaction stalls the feed for everybody: fewer events when one takes longer.
 const LONG: Duration = Duration::from_millis(300);
 const SHORT: Duration = Duration::from_millis(100);
@@ -34,6 +34,7 @@ pub(super) struct Build<'a, M> {
     /// Reads the log; lent to the task that reads ahead.
     reader: Option<PgConnection>,
     page: Arc<AtomicI64>,
+    sizes: RangeInclusive<i64>,
     /// How far the new tables are.
     pub(super) cursor: Cursor,
     /// Events applied.
@@ -46,6 +47,7 @@ impl<'a, M: Rebuilt> Build<'a, M> {
     pub(super) async fn begin(
         database: &Database,
         shadow: Shadow,
+        sizes: RangeInclusive<i64>,
         watcher: Watcher<'a>,
     ) -> Result<Self, RebuildError> {
         let mut reader = database.connect().await?;
@@ -53,7 +55,8 @@ impl<'a, M: Rebuilt> Build<'a, M> {
         Ok(Self {
             shadow,
             reader: Some(reader),
-            page: Arc::new(AtomicI64::new(PAGE)),
+            page: Arc::new(AtomicI64::new(BEGIN.clamp(*sizes.start(), *sizes.end()))),
+            sizes,
             cursor: Cursor::START,
             events: 0,
             watcher,
@@ -119,7 +122,7 @@ impl<'a, M: Rebuilt> Build<'a, M> {
         } else {
             size
         };
-        self.page.store(next.clamp(FEWEST, MOST), Ordering::Relaxed);
+        self.page.store(next.clamp(*self.sizes.start(), *self.sizes.end()), Ordering::Relaxed);
     }
 
     /// A page with COPY; one that cannot be copied as the projector does it, in ever smaller parts,

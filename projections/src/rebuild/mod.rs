@@ -11,6 +11,8 @@ mod model;
 mod read;
 mod shadow;
 mod swap;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 
@@ -21,7 +23,11 @@ use streams::{Cursor, Database};
 pub use error::RebuildError;
 pub use model::ReadModel;
 
-use self::{build::Build, model::Rebuilt, shadow::Shadow};
+use self::{
+    build::{Build, SIZES},
+    model::Rebuilt,
+    shadow::Shadow,
+};
 pub(crate) use copy::Rows;
 
 /// What to do.
@@ -144,7 +150,7 @@ async fn run<M: Rebuilt>(
     watcher: Watcher<'_>,
 ) -> Result<Outcome, RebuildError> {
     let shadow = Shadow::create::<M>(database, options.verify).await?;
-    let mut build = Build::<M>::begin(database, shadow, watcher).await?;
+    let mut build = Build::<M>::begin(database, shadow, SIZES, watcher).await?;
     let outcome = prove(&mut build, database, model, options).await;
     // A failure here would hide why it failed; what is left behind is dropped by the next run.
     let dropped = build.shadow.drop_leftovers::<M>().await;
