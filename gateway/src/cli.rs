@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use projections::rebuild::Options;
-use streams::{Database, DatabaseError};
+use streams::{Cursor, Database, DatabaseError};
 
 use crate::{
     demo,
@@ -56,6 +56,9 @@ enum Command {
         /// Only compare; exits 5 when the live model differs from the log.
         #[arg(long)]
         verify: bool,
+        /// Trust rows that have no event behind this position: they are copied, which is faster.
+        #[arg(long, value_name = "POSITION")]
+        from: Option<Cursor>,
         /// Print JSON, one object for each model.
         #[arg(long)]
         json: bool,
@@ -127,8 +130,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Events(Events::Show { stream, as_of, json }) => {
             print(&events::show(&database().await?, &stream, as_of, json).await?)?;
         }
-        Command::Replay { model, verify, json } => {
-            return rebuild(model, Options { verify }, json).await;
+        Command::Replay { model, verify, from, json } => {
+            return rebuild(model, Options { verify, from }, json).await;
         }
     }
     Ok(ExitCode::SUCCESS)

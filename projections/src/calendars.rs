@@ -150,7 +150,7 @@ impl Calendars {
             BusyKind::TimeOff(_) => None,
         };
         let ids: Vec<AppointmentId> = found.filter_map(visit).collect();
-        let keys: Vec<StreamKey> = ids.iter().map(|id| StreamKey::of::<Appointment>(id)).collect();
+        let keys: Vec<StreamKey> = ids.iter().map(StreamKey::of::<Appointment>).collect();
         let then = self.load(query, &keys, query.as_of).await?;
         *position = last_of(&then, &keys).max(*position);
         let names = self.names(query.business_id, &ids).await?;

@@ -76,6 +76,26 @@ pub async fn page(
     Ok(rows.into_iter().map(Stored::new).collect())
 }
 
+/// All events of these streams up to `until`, in the order of the feed.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn streams(
+    executor: impl PgExecutor<'_>,
+    kind: &str,
+    ids: &[String],
+    until: Cursor,
+) -> Result<Vec<Stored>, sqlx::Error> {
+    let sql = format!(
+        "SELECT {STORED} FROM public.events e
+          WHERE e.aggregate_type = $1 AND e.aggregate_id = ANY($2)
+            AND (e.transaction_id, e.position) <= ($3::text::xid8, $4)
+          ORDER BY e.transaction_id, e.position"
+    );
+    let query = sqlx::query(&sql).bind(kind).bind(ids).bind(until.xid()).bind(until.position);
+    Ok(query.fetch_all(executor).await?.into_iter().map(Stored::new).collect())
+}
+
 /// The last event that readers can see.
 ///
 /// # Errors

@@ -220,6 +220,50 @@ async fn a_row_that_was_changed_by_hand_is_found_named_and_mended() {
     assert_tidy(&stand).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_position_only_what_changed_since_is_built_anew() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let old = text(&salon.book(0, start_in(60)).await.expect(201)["appointment_id"]);
+    stand.addresses.caught_up().await;
+    let changed = text(&salon.book(0, start_in(65)).await.expect(201)["appointment_id"]);
+    let head = "SELECT to_hex(transaction_id::text::bigint) || '-' || to_hex(position) FROM events
+                 ORDER BY transaction_id DESC, position DESC LIMIT 1";
+    let head = stand.database.texts(head).await.remove(0);
+    for (id, start) in [(&changed, 70), (&changed, 75)] {
+        let cancel = format!("/api/v1/appointments/{id}/cancel");
+        salon.owner.post(&cancel, &json!({})).await.expect(200);
+        salon.book(0, start_in(start)).await.expect(201);
+    }
+    stand.addresses.caught_up().await;
+    let all = replay(&stand, &["agenda", "--verify"]).await;
+    let since = replay(&stand, &["agenda", "--verify", "--from", &head]).await;
+    assert_eq!((all.code, since.code), (0, 0), "{}", since.errors);
+    assert_eq!((&since.models[0]["equal"], &since.models[0]["rows"]), (&json!(true), &json!(4)));
+    assert_eq!((&all.models[0]["events"], &since.models[0]["events"]), (&json!(5), &json!(4)));
+    // It finds what is wrong in the rows of streams that changed, and believes the others.
+    let damage = |id: &str| {
+        let uuid = id.trim_start_matches("appt_").to_owned();
+        format!("UPDATE agenda.appointment SET price_amount = 1 WHERE appointment_id = '{uuid}'")
+    };
+    stand.database.execute(&damage(&old)).await;
+    assert_eq!(replay(&stand, &["agenda", "--verify", "--from", &head]).await.code, 0);
+    assert_eq!(replay(&stand, &["agenda", "--verify"]).await.code, 5);
+    stand.database.execute(&damage(&changed)).await;
+    let found = replay(&stand, &["agenda", "--verify", "--from", &head]).await;
+    assert_eq!(found.code, 5);
+    let uuid = text(&found.models[0]["first_difference"]["key"]["appointment_id"]);
+    assert_eq!(uuid.replace('-', ""), changed.trim_start_matches("appt_"));
+    for from in ["", "nonsense", "12"] {
+        assert_eq!(replay(&stand, &["all", "--from", from]).await.code, 2);
+    }
+    replay(&stand, &["all"]).await;
+    assert_eq!(replay(&stand, &["all", "--verify", "--from", &head]).await.code, 0);
+    replay(&stand, &["all", "--verify"]).await.assert_equal(false);
+    assert_tidy(&stand).await;
+}
+
 /// A calendar full of visits that nobody booked: events only, so that a rebuild takes a while.
 async fn fill_calendar(stand: &Stand, salon: &Salon, visits: u32) {
     let business = salon.business_id.trim_start_matches("biz_");

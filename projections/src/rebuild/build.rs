@@ -99,10 +99,7 @@ impl<'a, M: Rebuilt> Build<'a, M> {
 
     async fn write_all(&mut self, pages: &mut Pages, until: Cursor) -> Result<(), RebuildError> {
         while let Some(page) = pages.next().await? {
-            let began = Instant::now();
             self.apply(&page).await?;
-            self.pace(began.elapsed());
-            self.events += page.len() as u64;
             if let Some(last) = page.last() {
                 let done = last.cursor()?.position.unsigned_abs();
                 let total = until.position.unsigned_abs();
@@ -111,6 +108,11 @@ impl<'a, M: Rebuilt> Build<'a, M> {
             }
         }
         Ok(())
+    }
+
+    /// As many events as make one transaction now.
+    pub(super) fn page_size(&self) -> usize {
+        usize::try_from(self.page.load(Ordering::Relaxed)).unwrap_or(1).max(1)
     }
 
     fn pace(&self, took: Duration) {
@@ -125,9 +127,18 @@ impl<'a, M: Rebuilt> Build<'a, M> {
         self.page.store(next.clamp(*self.sizes.start(), *self.sizes.end()), Ordering::Relaxed);
     }
 
+    /// One transaction with these events, and a longer or shorter one next time.
+    pub(super) async fn apply(&mut self, page: &[Stored]) -> Result<(), RebuildError> {
+        let began = Instant::now();
+        self.write(page).await?;
+        self.pace(began.elapsed());
+        self.events += page.len() as u64;
+        Ok(())
+    }
+
     /// A page with COPY; one that cannot be copied as the projector does it, in ever smaller parts,
     /// until it is known which event cannot be applied.
-    async fn apply(&mut self, page: &[Stored]) -> Result<(), RebuildError> {
+    async fn write(&mut self, page: &[Stored]) -> Result<(), RebuildError> {
         match self.attempt(page, How::Copied).await? {
             Ok(()) => return Ok(()),
             Err(refused) => tracing::debug!(refused, "a page cannot be copied"),

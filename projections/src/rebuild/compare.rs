@@ -62,7 +62,7 @@ pub(super) async fn compare<M: Rebuilt>(
 }
 
 /// A connection for transactions that read one snapshot for as long as they like.
-async fn reading(database: &Database) -> Result<PgConnection, sqlx::Error> {
+pub(super) async fn reading(database: &Database) -> Result<PgConnection, sqlx::Error> {
     let mut connection = database.connect().await?;
     for setting in [
         "SET default_transaction_isolation = 'repeatable read'",

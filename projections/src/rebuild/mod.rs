@@ -10,6 +10,7 @@ mod error;
 mod model;
 mod read;
 mod shadow;
+mod since;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,8 @@ pub(crate) use copy::Rows;
 pub struct Options {
     /// Only prove the live model right or wrong; it stays as it is.
     pub verify: bool,
+    /// Trust what has no event behind this position: such rows are copied from the live model.
+    pub from: Option<Cursor>,
 }
 
 /// What is being done.
@@ -166,6 +169,9 @@ async fn prove<M: Rebuilt>(
     options: Options,
 ) -> Result<Outcome, RebuildError> {
     let began = Instant::now();
+    if let Some(position) = options.from {
+        build.begin_behind(database, position).await?;
+    }
     let ran = build.catch_up().await?;
     build.shadow.analyze::<M>().await?;
     let seconds = began.elapsed().as_secs_f64();

@@ -53,6 +53,10 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     /// The columns of its primary key.
     pub(crate) key: &'static [&'static str],
+    /// The type of the aggregate that its rows come from, each from one stream.
+    pub(crate) kind: &'static str,
+    /// The id of that stream, as SQL over a row `t`.
+    pub(crate) stream: &'static str,
     /// Where the row with this key comes from.
     pub(crate) origin: fn(&[String]) -> Option<Origin>,
 }
@@ -87,16 +91,22 @@ impl Rebuilt for AvailabilityProjector {
         Table {
             name: "business",
             key: &["business_id"],
+            kind: Business::TYPE,
+            stream: "'biz_' || replace(t.business_id::text, '-', '')",
             origin: |key| Some(whole::<Business>(BusinessId::new(uuid(key)?))),
         },
         Table {
             name: "working_hours",
             key: &["staff_id"],
+            kind: StaffSchedule::TYPE,
+            stream: "'staff_' || replace(t.staff_id::text, '-', '')",
             origin: |key| Some(whole::<StaffSchedule>(StaffId::new(uuid(key)?))),
         },
         Table {
             name: "busy",
             key: &["stream_id", "source_id"],
+            kind: StaffCalendar::TYPE,
+            stream: "t.stream_id",
             origin: |key| {
                 let source = uuid(key)?;
                 let named = vec![
@@ -114,6 +124,8 @@ impl Rebuilt for AgendaProjector {
     const TABLES: &'static [Table] = &[Table {
         name: "appointment",
         key: &["appointment_id"],
+        kind: Appointment::TYPE,
+        stream: "'appt_' || replace(t.appointment_id::text, '-', '')",
         origin: |key| Some(whole::<Appointment>(AppointmentId::new(uuid(key)?))),
     }];
 }
@@ -123,6 +135,8 @@ impl Rebuilt for NotificationsProjector {
     const TABLES: &'static [Table] = &[Table {
         name: "notification",
         key: &["notification_id"],
+        kind: Notification::TYPE,
+        stream: "'ntf_' || replace(t.notification_id::text, '-', '')",
         origin: |key| Some(whole::<Notification>(NotificationId::new(uuid(key)?))),
     }];
 }

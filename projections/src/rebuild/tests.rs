@@ -150,7 +150,7 @@ impl World {
     }
 
     async fn edit(&mut self, id: Uuid, what: u8) {
-        if what % 2 == 0 {
+        if what.is_multiple_of(2) {
             let hours = StaffScheduleEvent::HoursSet { hours: Hours::default() };
             return self.append(StreamKey::of::<StaffSchedule>(StaffId::new(id)), hours).await;
         }
@@ -196,6 +196,10 @@ async fn agrees<M: Rebuilt>(database: &Database, from: Cursor, batch: i64, page:
     let end = follow::<M>(database, from, batch).await;
     let shadow = Shadow::create::<M>(database, true).await.unwrap();
     let mut build = Build::<M>::begin(database, shadow, page..=page, &|_| {}).await.unwrap();
+    if batch % 2 == 0 {
+        // What happened before is trusted, and still there.
+        build.begin_behind(database, from).await.unwrap();
+    }
     let compared = compare::compare(&mut build, database).await.unwrap();
     assert!(compared.difference.is_none(), "{batch} {page}: {:?}", compared.difference);
     assert_eq!(compared.position, end);
@@ -218,10 +222,10 @@ fn batches_and_pages_of_any_size_make_the_same_rows() {
                 world.happen(step).await;
             }
             // Other tests of the same server hold the feed up for a moment.
-            let written: usize = world.sequences.values().map(|n| *n as usize).sum();
+            let written = world.sequences.values().sum::<u64>();
             eventually("the feed shows all events", async || {
                 let seen = feed::after(database.pool(), at.get(), 1_000).await.unwrap();
-                (seen.len() >= written).then_some(())
+                (seen.len() as u64 >= written).then_some(())
             })
             .await;
             use crate::{
