@@ -9,7 +9,7 @@ use reactors::Smtp;
 pub(crate) struct Settings {
     /// Postgres as the application role.
     pub(crate) database_url: Secret,
-    /// Postgres as the owner of the schema, for `migrate`.
+    /// Postgres as the owner of the schema, for `migrate` and `replay`.
     pub(crate) migrate_database_url: Secret,
     /// Connections for requests.
     pub(crate) database_connections: u32,

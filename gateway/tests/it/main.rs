@@ -16,6 +16,7 @@ mod ownership;
 mod races;
 mod reminders;
 mod replay;
+mod replay_faults;
 mod salon;
 mod stand;
 mod storm;

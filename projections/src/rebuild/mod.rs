@@ -83,7 +83,6 @@ pub struct Outcome {
     /// Whether the live model was as the log says.
     pub equal: bool,
     /// Where it was not, first by table and key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_difference: Option<Difference>,
     /// Whether the rebuilt model is the live one now.
     pub swapped: bool,
@@ -155,11 +154,11 @@ async fn run<M: Rebuilt>(
     let shadow = Shadow::create::<M>(database, options.verify).await?;
     let mut build = Build::<M>::begin(database, shadow, SIZES, watcher).await?;
     let outcome = prove(&mut build, database, model, options).await;
-    // A failure here would hide why it failed; what is left behind is dropped by the next run.
-    let dropped = build.shadow.drop_leftovers::<M>().await;
-    let outcome = outcome?;
-    dropped?;
-    Ok(outcome)
+    // What is left behind is dropped by the next run, and must not hide what this one found.
+    if let Err(error) = build.shadow.drop_leftovers::<M>().await {
+        tracing::warn!(model = M::SCHEMA, %error, "tables were left behind");
+    }
+    outcome
 }
 
 async fn prove<M: Rebuilt>(
