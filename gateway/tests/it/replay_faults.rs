@@ -148,6 +148,7 @@ async fn the_rebuilt_tables_have_the_names_and_rights_of_the_old_ones() {
     let process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
     live_a_little(&salon, 2_000, 6).await;
+    stand.addresses.caught_up().await;
     replay(&stand, &["all"]).await.assert_equal(true);
     assert_eq!(stand.database.texts(&structure).await, before);
     // As the application, which may not make a schema.

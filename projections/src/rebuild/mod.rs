@@ -72,7 +72,7 @@ pub type Watcher<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 pub struct Outcome {
     /// Which model.
     pub model: ReadModel,
-    /// Events applied.
+    /// Events applied, up to where both were compared.
     pub events: u64,
     /// How long reading and building took, without comparing and swapping.
     pub seconds: f64,
@@ -174,13 +174,14 @@ async fn prove<M: Rebuilt>(
     let ran = build.catch_up().await?;
     build.shadow.analyze::<M>().await?;
     let seconds = began.elapsed().as_secs_f64();
-    let events = build.events;
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let events_per_second = if seconds > 0.0 { build.events as f64 / seconds } else { 0.0 };
     let compared = compare::compare(build, database).await?;
+    // With those that came in meanwhile: all up to the place of the comparison.
+    let events = build.events;
     if !options.verify {
         swap::swap(build).await?;
     }
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let events_per_second = if seconds > 0.0 { events as f64 / seconds } else { 0.0 };
     Ok(Outcome {
         model,
         events,
