@@ -122,7 +122,13 @@ impl Process {
         let ports = [free_port(), free_port()];
         let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
         let child = spawn(addresses, &roles, ports, log);
-        let process = Self { child, addresses: addresses.clone(), roles, port: ports[0], admin_port: ports[1] };
+        let process = Self {
+            child,
+            addresses: addresses.clone(),
+            roles,
+            port: ports[0],
+            admin_port: ports[1],
+        };
         process.ready().await;
         process
     }
