@@ -1,6 +1,10 @@
 //! Time zones by their IANA name, from the tzdb that this build carries.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use jiff::{
     Timestamp,
@@ -86,6 +90,12 @@ impl Zone {
                 second: at(after)?,
             }),
         }
+    }
+}
+
+impl Hash for Zone {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
     }
 }
 

@@ -8,13 +8,18 @@ use clap::ValueEnum;
 use commands::Commands;
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use projections::{agenda::Agenda, availability::Availability, notifications::Notifications};
+use projections::{
+    Positions,
+    agenda::Agenda,
+    availability::{Answers, Availability},
+    notifications::Notifications,
+};
 use streams::peers::Peers;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http::{self, Api},
+    http::{self, Api, Rooms},
     settings::Settings,
     system::System,
 };
@@ -139,15 +144,20 @@ fn decide_for_another(
 }
 
 fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
-    Ok(Api {
+    let database = system.database.clone();
+    let availability = Availability::new(database.clone());
+    let positions = Positions::new(database.clone());
+    Ok(Api::from(Rooms {
         commands: system.commands.clone(),
         identity: system.identity(settings)?,
-        availability: Availability::new(system.database.clone()),
+        slots: Answers::new(availability.clone(), positions.clone(), database),
+        availability,
+        positions,
         agenda: Agenda::new(system.log.clone()),
         notifications: Notifications::new(system.database.clone()),
         database: system.database.clone(),
         broker: system.broker.clone(),
-    })
+    }))
 }
 
 fn metrics() -> anyhow::Result<PrometheusHandle> {

@@ -14,6 +14,27 @@ pub enum ReadError {
     Store(#[source] BoxError),
 }
 
+impl ReadError {
+    /// The same, for each of those who waited for one answer.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Lagging => Self::Lagging,
+            Self::Unavailable(error) => Self::Unavailable(error.to_string().into()),
+            Self::Store(error) => Self::Store(error.to_string().into()),
+        }
+    }
+
+    /// Postgres did not answer in time.
+    pub(crate) fn silent() -> Self {
+        Self::Unavailable("no answer in time".into())
+    }
+
+    /// More wait than we can hold.
+    pub(crate) fn busy() -> Self {
+        Self::Unavailable("too many wait for an answer".into())
+    }
+}
+
 impl From<sqlx::Error> for ReadError {
     fn from(error: sqlx::Error) -> Self {
         Self::from(BoxError::from(error))

@@ -9,7 +9,9 @@ pub mod calendars;
 mod changes;
 pub mod doctor;
 mod error;
+mod gather;
 pub mod history;
+mod lanes;
 pub mod notifications;
 pub mod rebuild;
 mod status;
@@ -24,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::ReadError;
 pub use status::{ProjectionStatus, status};
-pub use wait::wait_for;
+pub use wait::Positions;
 
 /// The consumers that keep the read models.
 pub const CONSUMERS: [&str; 3] = [

@@ -192,25 +192,19 @@ impl PrivatePostgres {
         self.url("apptremind_owner", "apptremind")
     }
 
+    /// SIGSTOP, for all its processes: connections stay open and nothing answers.
+    pub fn pause(&self) {
+        self.process.iter().for_each(|process| process.signal_all("-STOP"));
+    }
+
+    /// It goes on where it was.
+    pub fn resume(&self) {
+        self.process.iter().for_each(|process| process.signal_all("-CONT"));
+    }
+
     /// SIGKILL, for all its processes.
     pub fn kill(&mut self) {
         self.process = None;
-    }
-
-    /// SIGSTOP, for all its processes: it accepts connections and never answers.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn pause(&mut self) {
-        self.process.as_mut().expect("a running server").signal("-STOP");
-    }
-
-    /// SIGCONT: it goes on as if nothing had happened.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn go_on(&mut self) {
-        self.process.as_mut().expect("a running server").signal("-CONT");
     }
 
     /// Starts it again on the same port; it recovers what was committed.

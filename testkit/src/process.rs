@@ -91,33 +91,30 @@ impl Process {
             return;
         }
         // Stopped first, so that it has no more children than those listed.
-        signal("-STOP", &[&self.child.id().to_string()]);
-        let children = self.children();
-        if !children.is_empty() {
-            signal("-KILL", &children.iter().map(String::as_str).collect::<Vec<_>>());
-        }
+        signal("-STOP", &[self.child.id().to_string()]);
+        signal("-KILL", &self.children());
         self.child.kill().expect("a process of ours");
         self.child.wait().expect("a process of ours");
     }
 
-    /// A signal for it and its children.
-    pub(crate) fn signal(&self, name: &str) {
-        let mut ids = self.children();
-        ids.push(self.child.id().to_string());
-        signal(name, &ids.iter().map(String::as_str).collect::<Vec<_>>());
+    /// Sends a signal to it and then to its children.
+    pub(crate) fn signal_all(&self, name: &str) {
+        signal(name, &[self.child.id().to_string()]);
+        signal(name, &self.children());
     }
 
     fn children(&self) -> Vec<String> {
         let id = self.child.id().to_string();
         let listed = Command::new("pgrep").args(["-P", &id]).output().expect("the command `pgrep`");
-        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-        listed.split_whitespace().map(str::to_owned).collect()
+        String::from_utf8_lossy(&listed.stdout).split_whitespace().map(str::to_owned).collect()
     }
 }
 
-fn signal(name: &str, ids: &[&str]) {
-    // One of them may be gone meanwhile.
-    let _ = Command::new("kill").arg(name).args(ids).stderr(Stdio::null()).status();
+fn signal(name: &str, ids: &[String]) {
+    if !ids.is_empty() {
+        // A child may be gone meanwhile.
+        let _ = Command::new("kill").arg(name).args(ids).stderr(Stdio::null()).status();
+    }
 }
 
 impl Drop for Process {

@@ -64,6 +64,27 @@ pub fn slots(
         .collect()
 }
 
+/// The first instant at which [`slots`] may differ by the passing of time alone: the first start that
+/// is listed gets too near, or a day comes into the window. `listed` is what was found at `now`.
+#[must_use]
+pub fn unchanged_until(
+    rules: &Rules<'_>,
+    listed: &[TimeSlot],
+    until: Timestamp,
+    now: Timestamp,
+) -> Timestamp {
+    let notice = SignedDuration::from_mins(rules.policy.min_notice_minutes.into());
+    let too_near = listed.first().and_then(|first| {
+        // A start is listed as long as the notice is kept to the instant.
+        first.start().checked_sub(notice).ok()?.checked_add(SignedDuration::from_nanos(1)).ok()
+    });
+    let tomorrow = (until > horizon(rules, now))
+        .then(|| local_date(rules.zone, now).tomorrow().ok())
+        .flatten()
+        .map(|date| start_of_day(rules.zone, date));
+    [too_near, tomorrow].into_iter().flatten().min().unwrap_or(Timestamp::MAX)
+}
+
 /// Whether a visit may start at `start`, and if not, the first rule that refuses.
 ///
 /// # Errors

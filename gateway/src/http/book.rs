@@ -12,7 +12,7 @@ use domain::{
     AppointmentId, BusinessId, LocalTimeError, ServiceId, StaffId, Zone, availability::Refusal,
 };
 use jiff::{SignedDuration, Timestamp, civil::DateTime};
-use projections::availability::SlotQuery;
+use projections::availability::{Place, SlotQuery, SlotSpan};
 use serde::{Deserialize, Serialize};
 use streams::{Actor, clock};
 use utoipa::ToSchema;
@@ -167,22 +167,23 @@ impl Api {
         book: &BookAppointment,
         start: Timestamp,
     ) -> Result<Vec<SlotAnswer>, Problem> {
-        let (state, position) = self.business_of(business_id, None).await?;
         let reach = SignedDuration::from_hours(NEAR_HOURS);
         let asked = SlotQuery {
-            business_id,
-            service_id: book.service_id,
+            place: Place::Business(business_id),
+            service_id: Some(book.service_id),
             staff_id: book.staff_id,
-            from: start.checked_sub(reach).unwrap_or(start),
-            until: start.checked_add(reach).unwrap_or(start),
-            now: clock::now(),
+            span: SlotSpan::Instants {
+                from: start.checked_sub(reach).unwrap_or(start),
+                until: start.checked_add(reach).unwrap_or(start),
+            },
         };
-        let mut found = self.availability.slots(&state, position, &asked).await?.slots;
+        let listed = self.availability.slots(&asked, clock::now()).await?;
+        let mut found = listed.slots;
         found.sort_by_key(|offered| {
             (offered.slot.start().duration_since(start).abs(), offered.slot.start())
         });
         found.truncate(ALTERNATIVES);
-        let zone = book.timezone.as_ref().unwrap_or(&state.profile.value.timezone);
+        let zone = book.timezone.as_ref().unwrap_or(&listed.zone);
         Ok(found.iter().map(|offered| SlotAnswer::of(offered, zone)).collect())
     }
 }

@@ -136,7 +136,7 @@ pub(crate) async fn get(
     }
     let business_id = member.business_id;
     let query = CalendarQuery { business_id, staff_id, first, last, as_of };
-    let found = Calendars::new(api.database).get(&query).await?;
+    let found = Calendars::new(api.database.clone()).get(&query).await?;
     let calendar = found.ok_or_else(Problem::not_found)?;
     Ok(Json(CalendarAnswer {
         timezone: calendar.zone,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, Method},
     middleware::Next,
     response::Response,
 };
@@ -58,28 +58,33 @@ fn current(headers: &HeaderMap) -> Current {
     }
 }
 
+/// A label with the caller's own words would make a series of each.
+fn label(method: &Method) -> &'static str {
+    let known = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
 /// Gives each request an id, echoes the caller's, carries its W3C trace context, and measures it.
 pub(crate) async fn layer(request: Request, next: Next) -> Response {
     let current = current(request.headers());
-    let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    // A label with the caller's own words would make a series of each.
-    let method = match request.method().as_str() {
-        known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => {
-            known.to_owned()
-        }
-        _ => "other".to_owned(),
-    };
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let method = label(request.method());
     let id = current.request_id.clone();
-    let span = tracing::info_span!("request", %method, route, request_id = id,
-        traceparent = current.traceparent);
+    let span = tracing::info_span!(
+        "request",
+        method,
+        route,
+        request_id = id,
+        traceparent = current.traceparent
+    );
     let began = Instant::now();
     let mut response = CURRENT.scope(current, next.run(request)).instrument(span).await;
     let status = response.status().as_u16();
     let took = began.elapsed();
-    tracing::debug!(%method, route, status, ?took, request_id = id, "answered");
-    metrics::histogram!("apptremind_http_request_seconds", "method" => method, "route" => route,
-        "status" => status.to_string())
+    tracing::debug!(method, route, status, ?took, request_id = id, "answered");
+    metrics::histogram!("apptremind_http_request_seconds", "method" => method,
+        "route" => route.to_owned(), "status" => status.to_string())
     .record(took.as_secs_f64());
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -1,7 +1,7 @@
 //! How much a request may carry.
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     extract::Request,
     http::{HeaderValue, StatusCode, header},
     middleware::Next,
@@ -19,6 +19,9 @@ const MAX_READ: usize = 16 * 1024 * 1024;
 
 /// Reads the body before the handler runs, up to the limit.
 pub(super) async fn layer(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
     let (parts, body) = request.into_parts();
     let mut stream = body.into_data_stream();
     let mut kept: Vec<u8> = Vec::new();

@@ -11,16 +11,18 @@ mod extract;
 mod health;
 mod identity;
 mod limit;
+mod negotiate;
 mod problem;
 mod public;
 mod services;
 mod shape;
 mod slots;
+mod slots_body;
 mod staff;
 mod time_off;
 mod working_hours;
 
-use std::time::Duration;
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -30,7 +32,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use commands::{Commands, identity::Identity};
-use projections::{agenda::Agenda, availability::Availability, notifications::Notifications};
+use projections::{
+    Positions,
+    agenda::Agenda,
+    availability::{Answers, Availability},
+    notifications::Notifications,
+};
 use streams::{Cursor, Database, broker::Broker};
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, timeout::TimeoutLayer,
@@ -39,26 +46,46 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub(crate) use problem::Problem;
+pub(crate) use slots_body::SlotsBody;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Everything that handlers use. Cheap to clone.
+/// Everything that handlers use. Each request has its own handle, so it is one pointer.
 #[derive(Clone)]
-pub(crate) struct Api {
+pub(crate) struct Api(Arc<Rooms>);
+
+/// What the handle points to.
+pub(crate) struct Rooms {
     pub(crate) commands: Commands,
     pub(crate) identity: Identity,
     pub(crate) availability: Availability,
+    pub(crate) slots: Answers<SlotsBody>,
+    pub(crate) positions: Positions,
     pub(crate) agenda: Agenda,
     pub(crate) notifications: Notifications,
     pub(crate) database: Database,
     pub(crate) broker: Broker,
 }
 
+impl Deref for Api {
+    type Target = Rooms;
+
+    fn deref(&self) -> &Rooms {
+        &self.0
+    }
+}
+
+impl From<Rooms> for Api {
+    fn from(rooms: Rooms) -> Self {
+        Self(Arc::new(rooms))
+    }
+}
+
 impl Api {
     /// Waits for the availability model after an owner's edit, so that the next answer shows it. The
     /// edit stands even when the model is late.
     async fn edited(&self, position: Cursor) {
-        let waited = projections::wait_for(&self.database, AVAILABILITY, position).await;
+        let waited = self.positions.wait(AVAILABILITY, position).await;
         if let Err(error) = waited {
             tracing::warn!(%error, "answered before the availability model had caught up");
         }
@@ -67,7 +94,7 @@ impl Api {
     /// Waits for a read model when the caller asked for it.
     async fn wait(&self, consumer: &str, position: Option<Cursor>) -> Result<(), Problem> {
         match position {
-            Some(position) => Ok(projections::wait_for(&self.database, consumer, position).await?),
+            Some(position) => Ok(self.positions.wait(consumer, position).await?),
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 use axum::{Json, extract::State};
 use commands::{CommandError, directory::Named};
 use domain::{BusinessId, Currency, StaffId, Zone};
+use projections::availability::Place;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -60,8 +61,7 @@ pub(crate) async fn business(
     State(api): State<Api>,
     Id(handle): Id<String>,
 ) -> Result<Json<PublicBusiness>, Problem> {
-    let id = api.named(Named::Handle(&handle)).await?;
-    let (state, _) = api.business_of(id, None).await?;
+    let (id, state) = api.availability.published(&Place::Handle(handle)).await?;
     let profile = &state.profile.value;
     let staff = state
         .staff

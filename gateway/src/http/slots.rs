@@ -1,10 +1,7 @@
-use axum::{Json, extract::State};
-use commands::directory::Named;
-use domain::{
-    BusinessId, ServiceId, StaffId, Zone, availability::start_of_day, business::BusinessState,
-};
-use jiff::{Timestamp, ToSpan, civil::Date};
-use projections::availability::{OfferedSlot, SlotQuery};
+use axum::{extract::State, http::HeaderMap, response::Response};
+use domain::{ServiceId, StaffId, Zone};
+use jiff::{Timestamp, civil::Date};
+use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan, SlotsError};
 use serde::{Deserialize, Serialize};
 use streams::{Cursor, clock};
 use utoipa::{IntoParams, ToSchema};
@@ -43,16 +40,16 @@ pub(crate) struct SlotsQuery {
     min_position: Option<Cursor>,
 }
 
-/// Starts that can be booked now.
+/// Starts that can be booked now. `slots_body` writes it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SlotsAnswer {
     /// What `local_start` is in.
     #[schema(value_type = String)]
-    timezone: Zone,
+    pub(super) timezone: Zone,
     /// By start.
-    slots: Vec<SlotAnswer>,
+    pub(super) slots: Vec<SlotAnswer>,
     /// How far the calendar behind this answer had come.
-    position: String,
+    pub(super) position: String,
 }
 
 /// A start that can be booked.
@@ -119,80 +116,59 @@ impl SlotsQuery {
     }
 }
 
-impl Api {
-    async fn business_asked(
-        &self,
-        query: &SlotsQuery,
-        staff_id: Option<StaffId>,
-    ) -> Result<BusinessId, Problem> {
-        match (&query.business, query.service_id, staff_id) {
-            (Some(name), _, _) => match name.parse::<BusinessId>() {
-                Ok(id) => Ok(id),
-                Err(_) => self.named(Named::Handle(name)).await,
-            },
-            (None, Some(service_id), _) => self.named(Named::Service(service_id)).await,
-            (None, None, Some(staff_id)) => self.named(Named::Staff(staff_id)).await,
-            (None, None, None) => {
-                Err(Problem::invalid_field("service_id", "is needed, or staff_id"))
+impl SlotsQuery {
+    fn asked(&self) -> Result<SlotQuery, Problem> {
+        let staff_id = self.staff()?;
+        let (first, last) = self.dates()?;
+        let place = match (&self.business, self.service_id, staff_id) {
+            (Some(name), _, _) => {
+                name.parse().map_or_else(|_| Place::Handle(name.clone()), Place::Business)
             }
+            (None, Some(service_id), _) => Place::Service(service_id),
+            (None, None, Some(staff_id)) => Place::Staff(staff_id),
+            (None, None, None) => {
+                return Err(Problem::invalid_field("service_id", "is needed, or staff_id"));
+            }
+        };
+        let span = SlotSpan::Dates { first, last, zone: self.tz.clone() };
+        Ok(SlotQuery { place, service_id: self.service_id, staff_id, span })
+    }
+}
+
+impl From<SlotsError> for Problem {
+    fn from(error: SlotsError) -> Self {
+        match error {
+            SlotsError::NotFound => Self::not_found(),
+            SlotsError::ServiceNeeded => {
+                Self::invalid_field("service_id", "is needed: there is more than one service")
+            }
+            SlotsError::NoService => Self::invalid_field("staff_id", "offers no service"),
+            SlotsError::TooMany => {
+                let message = "must be nearer to from: there are too many slots for one answer";
+                Self::invalid_field("to", message)
+            }
+            SlotsError::Read(error) => error.into(),
         }
     }
 }
 
-/// The service that is asked for, or the only one that the staff member offers.
-fn service(
-    state: &BusinessState,
-    asked: Option<ServiceId>,
-    staff_id: Option<StaffId>,
-) -> Result<ServiceId, Problem> {
-    if staff_id.is_some_and(|id| !state.staff.contains_key(&id)) {
-        return Err(Problem::not_found());
-    }
-    if let Some(id) = asked {
-        return state.services.contains_key(&id).then_some(id).ok_or_else(Problem::not_found);
-    }
-    let needed =
-        || Problem::invalid_field("service_id", "is needed: there is more than one service");
-    let Some(staff_id) = staff_id else { return Err(needed()) };
-    let mut offered = state.services_of(staff_id);
-    match (offered.next(), offered.next()) {
-        (Some(only), None) => Ok(only),
-        (Some(_), Some(_)) => Err(needed()),
-        (None, _) => Err(Problem::invalid_field("staff_id", "offers no service")),
-    }
-}
-
 /// Starts that can be booked now.
+///
+/// The `ETag` is a weak one over the slots and their time zone: while it matches, the same can be
+/// booked.
 #[utoipa::path(get, path = "/api/v1/public/slots", tag = "public",
-    operation_id = "list_slots", params(SlotsQuery),
-    responses((status = 200, body = SlotsAnswer), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    operation_id = "list_slots",
+    params(SlotsQuery,
+           ("If-None-Match" = Option<String>, Header, description = "an `ETag` of an earlier answer")),
+    responses((status = 200, body = SlotsAnswer, headers(("ETag", description = "names the slots"))),
+              (status = 304, description = "the slots are those of the `ETag`"),
+              (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn slots(
     State(api): State<Api>,
+    headers: HeaderMap,
     extract::Query(query): extract::Query<SlotsQuery>,
-) -> Result<Json<SlotsAnswer>, Problem> {
-    let staff_id = query.staff()?;
-    let (first, last) = query.dates()?;
-    let business_id = api.business_asked(&query, staff_id).await?;
-    let (state, position) = api.business_of(business_id, query.min_position).await?;
-    let service_id = service(&state, query.service_id, staff_id)?;
-    let zone = query.tz.clone().unwrap_or_else(|| state.profile.value.timezone.clone());
-    let after = last.checked_add(1.day()).unwrap_or(last);
-    let asked = SlotQuery {
-        business_id,
-        service_id,
-        staff_id,
-        from: start_of_day(&zone, first),
-        until: start_of_day(&zone, after),
-        now: clock::now(),
-    };
-    let found = api.availability.slots(&state, position, &asked).await?;
-    if !found.complete {
-        let message = "must be nearer to from: there are too many slots for one answer";
-        return Err(Problem::invalid_field("to", message));
-    }
-    Ok(Json(SlotsAnswer {
-        slots: found.slots.iter().map(|slot| SlotAnswer::of(slot, &zone)).collect(),
-        position: found.position.to_string(),
-        timezone: zone,
-    }))
+) -> Result<Response, Problem> {
+    let asked = query.asked()?;
+    let answer = api.slots.answer(&asked, query.min_position, clock::now()).await?;
+    Ok(answer.body.respond(&headers).await)
 }

@@ -18,6 +18,7 @@ mod reminders;
 mod replay;
 mod replay_faults;
 mod salon;
+mod slots;
 mod stand;
 mod storm;
 mod tenancy;

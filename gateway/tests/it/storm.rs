@@ -166,7 +166,7 @@ async fn while_postgres_is_away_every_call_is_503_and_afterwards_all_is_as_it_wa
         salon.book(2, start_in(60)).await.expect(201);
         postgres.pause();
         nothing_answers(&salon, &first, &later).await;
-        postgres.go_on();
+        postgres.resume();
         all_is_well(&salon, &first).await;
     })
     .await;

@@ -1,24 +1,29 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use domain::{
     BusinessId, StaffId, TimeOffId, TimeSlot,
     business::{Business, BusinessState},
-    staff_calendar::{Busy, BusyKind},
     staff_schedule::Hours,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::{Row, types::Json};
 use streams::{Cursor, Database, consumer::Projector};
 use uuid::Uuid;
 
-use super::AvailabilityProjector;
-use crate::ReadError;
+use super::{
+    AvailabilityProjector, Place, SlotsError,
+    facts::{self, Reach},
+    known::Known,
+};
+use crate::{ReadError, lanes::Lanes};
 
 /// Answers from the availability model.
 #[derive(Debug, Clone)]
 pub struct Availability {
     pub(super) database: Database,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) known: Arc<Known>,
 }
 
 /// The hours of a staff member.
@@ -41,14 +46,27 @@ pub struct TimeOffRow {
     pub reason: Option<String>,
 }
 
-/// A buffer is at most a day, so what lies farther away cannot reach in.
-const REACH: SignedDuration = SignedDuration::from_hours(24);
+/// Slots are read at most so many at a time: more would not be faster.
+const LANES: usize = 4;
 
 impl Availability {
     /// Over this database.
     #[must_use]
-    pub const fn new(database: Database) -> Self {
-        Self { database }
+    pub fn new(database: Database) -> Self {
+        let lanes = Arc::new(Lanes::new(database.clone(), LANES, facts::SETUP));
+        Self { database, lanes, known: Arc::new(Known::new()) }
+    }
+
+    /// The business behind a public name, and what it consists of.
+    ///
+    /// # Errors
+    /// When there is none, or Postgres does not answer.
+    pub async fn published(
+        &self,
+        place: &Place,
+    ) -> Result<(BusinessId, Arc<BusinessState>), SlotsError> {
+        let facts = self.facts(place, |_| Reach::NOTHING).await?;
+        Ok((facts.business_id, facts.state))
     }
 
     /// A business as the model knows it, and how far the model has come.
@@ -118,54 +136,6 @@ impl Availability {
         .fetch_all(self.database.pool())
         .await?;
         Ok(rows.into_iter().map(|(id, email)| (StaffId::new(id), email)).collect())
-    }
-
-    /// What occupies these calendars around a span. Visits also come from the second wall, which
-    /// is written with the booking itself: a booked slot is never listed again.
-    pub(super) async fn busy(
-        &self,
-        business_id: BusinessId,
-        staff_ids: &[StaffId],
-        span: &TimeSlot,
-    ) -> Result<HashMap<StaffId, Vec<Busy>>, ReadError> {
-        let from = span.start().checked_sub(REACH).unwrap_or(Timestamp::MIN);
-        let until = span.end().checked_add(REACH).unwrap_or(Timestamp::MAX);
-        let rows = sqlx::query(
-            "SELECT staff_id, source_id, kind, starts_at, ends_at,
-                    buffer_before_minutes, buffer_after_minutes
-               FROM availability.busy
-              WHERE business_id = $1 AND staff_id = ANY($2) AND ends_at > $3 AND starts_at < $4
-             UNION
-             SELECT staff_id, appointment_id, 'visit', lower(during), upper(during),
-                    buffer_before_minutes, buffer_after_minutes
-               FROM reserved_time
-              WHERE business_id = $1 AND staff_id = ANY($2) AND during && tstzrange($3, $4)",
-        )
-        .bind(business_id.uuid())
-        .bind(uuids(staff_ids))
-        .bind(from.to_sqlx())
-        .bind(until.to_sqlx())
-        .fetch_all(self.database.pool())
-        .await?;
-        let mut busy: HashMap<StaffId, Vec<Busy>> = HashMap::new();
-        for row in rows {
-            let source: Uuid = row.try_get("source_id")?;
-            let visit = row.try_get::<&str, _>("kind")? == "visit";
-            let minutes = |column| -> Result<u32, sqlx::Error> {
-                Ok(row.try_get::<i32, _>(column)?.unsigned_abs())
-            };
-            busy.entry(StaffId::new(row.try_get("staff_id")?)).or_default().push(Busy {
-                kind: if visit {
-                    BusyKind::Visit(domain::AppointmentId::new(source))
-                } else {
-                    BusyKind::TimeOff(TimeOffId::new(source))
-                },
-                slot: slot(&row)?,
-                buffer_before_minutes: minutes("buffer_before_minutes")?,
-                buffer_after_minutes: minutes("buffer_after_minutes")?,
-            });
-        }
-        Ok(busy)
     }
 
     /// The absences of a staff member that end after `from`, in order, at most `limit`.

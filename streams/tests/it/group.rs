@@ -95,7 +95,7 @@ fn is_away(committed: &Result<Cursor, CommitError>) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_postgres_never_answers_is_given_up_and_the_next_goes_through() {
-    let mut server = PrivatePostgres::start().await;
+    let server = PrivatePostgres::start().await;
     let log = log_of(&server.app_url(), 2).await;
     together(&log, [counting("before", 0, 1)]).await.unwrap();
     server.pause();
@@ -103,7 +103,7 @@ async fn a_commit_that_postgres_never_answers_is_given_up_and_the_next_goes_thro
     let waiting = together(&log, [counting("during", 0, 1)]);
     assert!(log.database().unless_silent(waiting).await.is_none());
     assert!(is_away(&together(&log, [counting("later", 0, 1)]).await));
-    server.go_on();
+    server.resume();
     eventually("commits go through again", async || {
         together(&log, [counting(&streams::clock::new_id().to_string(), 0, 1)]).await.ok()
     })
