@@ -147,10 +147,12 @@ fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
     let database = system.database.clone();
     let availability = Availability::new(database.clone());
     let positions = Positions::new(database.clone());
+    let slots = Answers::new(availability.clone(), positions.clone(), database);
     Ok(Api::from(Rooms {
         commands: system.commands.clone(),
         identity: system.identity(settings)?,
-        slots: Answers::new(availability.clone(), positions.clone(), database),
+        near: slots.beside(),
+        slots,
         availability,
         positions,
         agenda: Agenda::new(system.log.clone()),

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Checkpoints are read no more often, however many wait for one.
 const APART: Duration = Duration::from_millis(2);
 /// A read that takes longer has lost its server.
-const ATTEMPT: Duration = Duration::from_millis(800);
+const ATTEMPT: Duration = Duration::from_secs(3);
 
 type Read = Result<Arc<[Checkpoint]>, Arc<ReadError>>;
 
@@ -35,7 +35,7 @@ impl Positions {
     /// Of the consumers of this database.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        let lanes = Arc::new(Lanes::new(database, 1, "SET statement_timeout = '1s'"));
+        let lanes = Arc::new(Lanes::new(database, 1, "SET statement_timeout = '3s'"));
         Self { lanes, gather: Gather::default(), last: Arc::default() }
     }
 

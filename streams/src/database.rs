@@ -13,8 +13,10 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// A connection that was idle for longer is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(1);
-/// A request that waits longer for a read is refused, not kept.
-const READING: Duration = Duration::from_millis(900);
+/// A request that waits longer for a connection is refused, not kept.
+const ACQUIRING: Duration = Duration::from_millis(900);
+/// A read that takes longer is given up. Requests are told much sooner when Postgres is silent.
+const READING: Duration = Duration::from_secs(3);
 
 /// Postgres: a pool for requests, and connections of their own for those who hold one for long.
 #[derive(Debug, Clone)]
@@ -61,7 +63,7 @@ impl Database {
         let options = options(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(READING)
+            .acquire_timeout(ACQUIRING)
             // A round trip more for each query would find out that a server was restarted, which a
             // connection that is in use finds out by itself.
             .test_before_acquire(false)
@@ -115,9 +117,19 @@ impl Database {
         reading: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
         match tokio::time::timeout(READING, reading).await {
-            Ok(read) => read,
+            Ok(read) => {
+                if read.is_ok() {
+                    self.heard();
+                }
+                read
+            }
             Err(_elapsed) => Err(sqlx::Error::PoolTimedOut),
         }
+    }
+
+    /// Notes that Postgres answered: nobody has to ask whether it does.
+    pub fn heard(&self) {
+        self.silence.heard();
     }
 
     /// Does the work, unless Postgres is found not to answer meanwhile: `None` then, within a second.

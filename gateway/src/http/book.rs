@@ -11,8 +11,8 @@ use commands::{
 use domain::{
     AppointmentId, BusinessId, LocalTimeError, ServiceId, StaffId, Zone, availability::Refusal,
 };
-use jiff::{SignedDuration, Timestamp, civil::DateTime};
-use projections::availability::{Place, SlotQuery, SlotSpan};
+use jiff::{Timestamp, civil::DateTime};
+use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan};
 use serde::{Deserialize, Serialize};
 use streams::{Actor, clock};
 use utoipa::ToSchema;
@@ -167,29 +167,39 @@ impl Api {
         book: &BookAppointment,
         start: Timestamp,
     ) -> Result<Vec<SlotAnswer>, Problem> {
-        let reach = SignedDuration::from_hours(NEAR_HOURS);
+        // Whole days: all who are refused a time of one day ask for the same.
+        let day = start.as_second().div_euclid(DAY);
+        let from = Timestamp::from_second((day - NEAR_DAYS) * DAY).unwrap_or(start);
+        let until = Timestamp::from_second((day + 1 + NEAR_DAYS) * DAY).unwrap_or(start);
         let asked = SlotQuery {
             place: Place::Business(business_id),
             service_id: Some(book.service_id),
             staff_id: book.staff_id,
-            span: SlotSpan::Instants {
-                from: start.checked_sub(reach).unwrap_or(start),
-                until: start.checked_add(reach).unwrap_or(start),
-            },
+            span: SlotSpan::Instants { from, until },
         };
-        let listed = self.availability.slots(&asked, clock::now()).await?;
-        let mut found = listed.slots;
-        found.sort_by_key(|offered| {
-            (offered.slot.start().duration_since(start).abs(), offered.slot.start())
-        });
-        found.truncate(ALTERNATIVES);
+        let answer = self.near.answer(&asked, None, clock::now()).await?;
+        let listed = &answer.body;
+        let found = nearest(&listed.slots, start);
         let zone = book.timezone.as_ref().unwrap_or(&listed.zone);
         Ok(found.iter().map(|offered| SlotAnswer::of(offered, zone)).collect())
     }
 }
 
 const ALTERNATIVES: usize = 3;
-const NEAR_HOURS: i64 = 3 * 24;
+const NEAR_DAYS: i64 = 3;
+const DAY: i64 = 24 * 3600;
+
+/// The slots nearest to an instant, of those that are sorted by start; the earlier first.
+fn nearest(slots: &[OfferedSlot], start: Timestamp) -> Vec<OfferedSlot> {
+    let (before, after) = slots.split_at(slots.partition_point(|s| s.slot.start() < start));
+    let beside = before.iter().rev().take(ALTERNATIVES).chain(after.iter().take(ALTERNATIVES));
+    let mut found: Vec<OfferedSlot> = beside.copied().collect();
+    found.sort_by_key(|offered| {
+        (offered.slot.start().duration_since(start).abs(), offered.slot.start())
+    });
+    found.truncate(ALTERNATIVES);
+    found
+}
 
 /// What is taken.
 #[derive(Serialize)]

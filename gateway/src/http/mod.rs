@@ -35,7 +35,7 @@ use commands::{Commands, identity::Identity};
 use projections::{
     Positions,
     agenda::Agenda,
-    availability::{Answers, Availability},
+    availability::{Answers, Availability, SlotList},
     notifications::Notifications,
 };
 use streams::{Cursor, Database, broker::Broker};
@@ -60,6 +60,8 @@ pub(crate) struct Rooms {
     pub(crate) identity: Identity,
     pub(crate) availability: Availability,
     pub(crate) slots: Answers<SlotsBody>,
+    /// For finding the slots nearest to one that is taken.
+    pub(crate) near: Answers<SlotList>,
     pub(crate) positions: Positions,
     pub(crate) agenda: Agenda,
     pub(crate) notifications: Notifications,

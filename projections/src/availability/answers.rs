@@ -14,7 +14,7 @@ use streams::{Cursor, Database, consumer::Projector};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Availability, AvailabilityProjector, SlotList, SlotQuery, SlotsError,
+    Availability, AvailabilityProjector, OfferedSlot, SlotList, SlotQuery, SlotsError,
     facts::Facts,
     pulse::{Pulse, Since},
 };
@@ -30,6 +30,17 @@ pub trait Body: Send + Sync + 'static {
 
     /// About how many bytes it holds.
     fn bytes(&self) -> usize;
+}
+
+/// The slots themselves, for whoever looks for some of them.
+impl Body for SlotList {
+    fn of(list: &SlotList) -> Self {
+        list.clone()
+    }
+
+    fn bytes(&self) -> usize {
+        self.slots.len() * size_of::<OfferedSlot>()
+    }
 }
 
 /// A finished answer.
@@ -83,8 +94,8 @@ impl<B: Body> Weighter<SlotQuery, Arc<Answer<B>>> for ByBytes {
     }
 }
 
-/// With waiting and reading: whoever asks while Postgres is away is told so within a second.
-const PATIENCE: Duration = Duration::from_millis(900);
+/// With waiting and reading. Requests are told much sooner when Postgres is silent.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What is kept at most, in a few parts: one answer fits into a part.
 const MOST_BYTES: u64 = 48 * 1024 * 1024;
 const PARTS: usize = 4;
@@ -110,6 +121,17 @@ impl<B: Body> Answers<B> {
     /// From this model.
     #[must_use]
     pub fn new(availability: Availability, positions: Positions, database: Database) -> Self {
+        Self::with(availability, positions, Pulse::new(database))
+    }
+
+    /// Answers of another form, kept beside these and as fresh: they share the pulse.
+    #[must_use]
+    pub fn beside<C: Body>(&self) -> Answers<C> {
+        let Inner { availability, positions, pulse, .. } = &*self.0;
+        Answers::with(availability.clone(), positions.clone(), pulse.clone())
+    }
+
+    fn with(availability: Availability, positions: Positions, pulse: Pulse) -> Self {
         let likely = usize::try_from(MOST_BYTES / LIKELY_BYTES).unwrap_or(PARTS);
         let options = OptionsBuilder::new()
             .shards(PARTS)
@@ -125,7 +147,7 @@ impl<B: Body> Answers<B> {
             ),
             Err(_impossible) => Cache::with_weighter(likely, MOST_BYTES, ByBytes),
         };
-        let (pulse, making) = (Pulse::new(database), Gather::default());
+        let making = Gather::default();
         Self(Arc::new(Inner { availability, positions, pulse, kept, making }))
     }
 

@@ -70,14 +70,14 @@ pub(super) enum Since {
 }
 
 /// A beat that takes longer has lost its server.
-const ATTEMPT: Duration = Duration::from_millis(800);
+const ATTEMPT: Duration = Duration::from_secs(3);
 /// After so many changes in one beat it begins anew, and all that was read before is unknown.
 const MOST_AT_ONCE: usize = 2_000;
 const MOST_BUSINESSES: usize = 100_000;
 const MOST_KEPT: usize = 8_000;
 
 /// The planner never gets a chance to read the whole log.
-const SETUP: &str = "SET statement_timeout = '1s'; SET enable_seqscan = off; \
+const SETUP: &str = "SET statement_timeout = '3s'; SET enable_seqscan = off; \
     SET enable_bitmapscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
 
 const BEGIN: &str = "
@@ -187,6 +187,7 @@ impl Heart {
         let outcome = match timeout(ATTEMPT, attempt).await {
             Ok(Ok(next)) => {
                 *line = Some(next);
+                self.database.heard();
                 Ok(Instant::now())
             }
             Ok(Err(error)) => Err(error.into()),

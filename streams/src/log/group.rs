@@ -175,6 +175,7 @@ impl Group {
         let lost =
             matches!(&committed, Err(CommitError::Store(error)) if is_unavailable(error.as_ref()));
         if !lost {
+            self.database.heard();
             own.used = Instant::now();
             *committer = Some(own);
         }
