@@ -139,7 +139,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 
 async fn database() -> anyhow::Result<Database> {
     let settings = Settings::from_environment()?;
-    let database = Database::new(settings.database_url.expose(), 2)?;
+    let database = Database::patient(settings.database_url.expose())?;
     database.check().await?;
     Ok(database)
 }

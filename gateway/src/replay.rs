@@ -37,7 +37,7 @@ impl Which {
 /// As the owner of the schema: it makes a schema and renames it.
 pub(crate) async fn database() -> anyhow::Result<Database> {
     let settings = Settings::from_environment()?;
-    let database = Database::new(settings.migrate_database_url.expose(), 1)?;
+    let database = Database::patient(settings.migrate_database_url.expose())?;
     database.check().await?;
     Ok(database)
 }

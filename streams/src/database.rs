@@ -15,6 +15,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 const IDLE: Duration = Duration::from_secs(1);
 /// A request that waits longer for a connection is refused, not kept.
 const ACQUIRING: Duration = Duration::from_millis(900);
+const PATIENT: Duration = Duration::from_secs(10);
 /// A read that takes longer is given up. Requests are told much sooner when Postgres is silent.
 const READING: Duration = Duration::from_secs(3);
 
@@ -60,10 +61,22 @@ impl Database {
     /// # Errors
     /// When the address does not parse.
     pub fn new(url: &str, connections: u32) -> Result<Self, DatabaseError> {
+        Self::waiting(url, connections, ACQUIRING)
+    }
+
+    /// For a person at a terminal, who would rather wait than be refused.
+    ///
+    /// # Errors
+    /// When the address does not parse.
+    pub fn patient(url: &str) -> Result<Self, DatabaseError> {
+        Self::waiting(url, 2, PATIENT)
+    }
+
+    fn waiting(url: &str, connections: u32, acquiring: Duration) -> Result<Self, DatabaseError> {
         let options = options(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(ACQUIRING)
+            .acquire_timeout(acquiring)
             // A round trip more for each query would find out that a server was restarted, which a
             // connection that is in use finds out by itself.
             .test_before_acquire(false)
