@@ -1,0 +1,65 @@
+//! Bookings through HTTP, by the real binary, beside the library's.
+
+use anyhow::Result;
+
+use crate::{
+    booking::storm,
+    guests::Booker,
+    load::{Until, closed},
+    process::Servers,
+    salon::{Calendars, Who, World},
+    settings::{Bench, Wanted},
+    stats::{Ratio, Series, grouped},
+    table::Table,
+};
+
+const CLIENTS: usize = 16;
+
+/// Library and server have businesses of their own: what one decides would be a conflict to the other.
+pub(crate) async fn run(bench: &Bench) -> Result<Table> {
+    let mut table =
+        Table::new(&["how", "bookings/s", "p50 / p99", "ratio to the library", "wanted"]);
+    let world = World::build(bench.size.businesses, bench.size.staff).await?;
+    let part = |wanted: usize| {
+        let salons = world.salons.iter().enumerate();
+        Calendars::of(salons.filter(|(n, _)| n % 2 == wanted).map(|(_, salon)| salon))
+    };
+    let (inside, outside) = (part(0), part(1));
+    let servers = Servers::start().await?;
+    let url = world.database.app_url();
+    let commands = world.other_use_cases().await?;
+    let gateway = servers.serve(&bench.binary, &url, "gateway").await?;
+    let (mut library, mut http) = (Series::default(), Series::default());
+    let round = Until::Elapsed(bench.size.round);
+    storm(&commands, &inside, Who::New, CLIENTS, round).await?;
+    closed(Booker::many(&gateway.address(), &outside, CLIENTS), round).await?;
+    for _ in 0..bench.size.rounds {
+        library.push(storm(&commands, &inside, Who::New, CLIENTS, round).await?);
+        let guests = Booker::many(&gateway.address(), &outside, CLIENTS);
+        http.push(closed(guests, round).await?);
+    }
+    drop(gateway);
+    let whole = servers.serve(&bench.binary, &url, "").await?;
+    let mut with_all = Series::default();
+    closed(Booker::many(&whole.address(), &outside, CLIENTS), round).await?;
+    for _ in 0..bench.size.rounds {
+        let guests = Booker::many(&whole.address(), &outside, CLIENTS);
+        with_all.push(closed(guests, round).await?);
+    }
+    table.row(&["library", &grouped(library.rate()), &library.latency(), "1", "-"]);
+    for (how, series, wanted) in [
+        ("HTTP, a process that is a gateway", &http, true),
+        ("HTTP, a process with all roles, read models and mails kept up", &with_all, false),
+    ] {
+        let ratio = Ratio::of_rates(series, &library);
+        let verdict = bench.verdict(ratio.median, Wanted::AtLeast(0.6));
+        let verdict = if wanted { verdict } else { "-".to_owned() };
+        table.row(&[how, &grouped(series.rate()), &series.latency(), &ratio.to_string(), &verdict]);
+        if series.failed() + series.refused() > 0 {
+            let (failed, refused) = (series.failed(), series.refused());
+            table.note(format!("{how}: {failed} failed, {refused} refused."));
+        }
+    }
+    table.note(format!("{CLIENTS} clients; the client shares the cores with server and Postgres."));
+    Ok(table)
+}
