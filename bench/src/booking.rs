@@ -57,7 +57,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
 }
 
 /// So many bookings that hardly a week that guests book in is left untouched: eight of each calendar.
-fn weeks_of(calendars: &Calendars) -> u64 {
+pub(crate) fn weeks_of(calendars: &Calendars) -> u64 {
     calendars.len() as u64 * 8 * 3
 }
 

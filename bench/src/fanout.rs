@@ -220,7 +220,7 @@ async fn projecting(bench: &Bench, table: &mut Table) -> Result<()> {
         let ratio = Ratio::of_rates(series, &reads);
         let verdict = least.map_or_else(
             || "-".to_owned(),
-            |least| format!("{}/s", bench.verdict(series.rate(), Wanted::AtLeast(least))),
+            |least| bench.verdict(series.rate(), Wanted::AtLeast(least)),
         );
         table.row(&[
             what,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    booking::storm,
+    booking::{storm, weeks_of},
     guests::Booker,
     load::{Until, closed},
     process::Servers,
@@ -28,28 +28,35 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     let servers = Servers::start().await?;
     let url = world.database.app_url();
     let commands = world.other_use_cases().await?;
+    let round = Until::Elapsed(bench.size.round);
+    let warm = Until::Count(weeks_of(&inside));
     let gateway = servers.serve(&bench.binary, &url, "gateway").await?;
     let (mut library, mut http) = (Series::default(), Series::default());
-    let round = Until::Elapsed(bench.size.round);
-    storm(&commands, &inside, Who::New, CLIENTS, round).await?;
-    closed(Booker::many(&gateway.address(), &outside, CLIENTS), round).await?;
+    storm(&commands, &inside, Who::New, CLIENTS, warm).await?;
+    closed(Booker::many(&gateway.address(), &outside, CLIENTS), warm).await?;
     for _ in 0..bench.size.rounds {
         library.push(storm(&commands, &inside, Who::New, CLIENTS, round).await?);
         let guests = Booker::many(&gateway.address(), &outside, CLIENTS);
         http.push(closed(guests, round).await?);
     }
     drop(gateway);
-    let whole = servers.serve(&bench.binary, &url, "").await?;
-    let mut with_all = Series::default();
-    closed(Booker::many(&whole.address(), &outside, CLIENTS), round).await?;
-    for _ in 0..bench.size.rounds {
-        let guests = Booker::many(&whole.address(), &outside, CLIENTS);
-        with_all.push(closed(guests, round).await?);
+    let mut with_more = Vec::new();
+    for roles in ["gateway,relay,projector", ""] {
+        let server = servers.serve(&bench.binary, &url, roles).await?;
+        closed(Booker::many(&server.address(), &outside, CLIENTS), warm).await?;
+        let mut series = Series::default();
+        for _ in 0..bench.size.rounds {
+            let guests = Booker::many(&server.address(), &outside, CLIENTS);
+            series.push(closed(guests, round).await?);
+        }
+        with_more.push(series);
     }
+    let [models, everything] = with_more.as_slice() else { anyhow::bail!("two processes") };
     table.row(&["library", &grouped(library.rate()), &library.latency(), "1", "-"]);
     for (how, series, wanted) in [
         ("HTTP, a process that is a gateway", &http, true),
-        ("HTTP, a process with all roles, read models and mails kept up", &with_all, false),
+        ("HTTP, a process that is relay and projector as well", models, false),
+        ("HTTP, a process with all roles: each booking sends a mail", everything, false),
     ] {
         let ratio = Ratio::of_rates(series, &library);
         let verdict = bench.verdict(ratio.median, Wanted::AtLeast(0.6));

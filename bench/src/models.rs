@@ -64,6 +64,28 @@ pub(crate) async fn relayed(database: &Database) -> Result<()> {
     }
 }
 
+/// Until nobody has anything to do: every consumer has every event, and no mail is due.
+pub(crate) async fn settled(database: &Database) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let head = feed::head(database.pool()).await?;
+        let all = consumer::checkpoints(database.pool()).await?;
+        let due: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM notification
+              WHERE state IN ('offered', 'sending') OR state = 'pending' AND next_at < now()",
+        )
+        .fetch_one(database.pool())
+        .await?;
+        if due == 0 && all.iter().all(|checkpoint| checkpoint.cursor >= head) {
+            return Ok(());
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("the system does not come to rest");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Builds all read models from the log.
 pub(crate) async fn build(database: &Database) -> Result<()> {
     let stop = CancellationToken::new();

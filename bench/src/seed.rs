@@ -8,6 +8,10 @@ use crate::salon::Salon;
 
 /// Six days a week, at most 28 half hours a day, which the hours of a salon hold.
 const MOST_A_WEEK: u64 = 168;
+const MAILED: &str = "
+INSERT INTO consumer_checkpoint (consumer, transaction_id, position)
+SELECT 'schedule-reminders', transaction_id, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1
+ON CONFLICT (consumer) DO UPDATE SET transaction_id = excluded.transaction_id, position = excluded.position";
 /// Regular guests of a business.
 const GUESTS: u64 = 200;
 
@@ -47,6 +51,8 @@ pub(crate) async fn write(database: &TestDatabase, salons: &[Salon], past: Past)
     for week in past.from_week..past.next_week() {
         database.execute(&week_of(salons, week, past.a_week)).await;
     }
+    // Its mails went out at the time.
+    database.execute(MAILED).await;
     for table in ["events", "reserved_time", "appointment_private", "customer"] {
         database.execute(&format!("VACUUM ANALYZE {table}")).await;
     }

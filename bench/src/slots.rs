@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use crate::{
     booking::storm,
     bytes::Bare,
-    guests::{Reader, slots_path},
+    guests::{Reader, everybodys_slots, slots_path},
     load::{Until, closed, open},
     models,
     process::Servers,
@@ -78,6 +78,14 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
         }
     }
     let mut table = results(bench, &pages)?;
+    let everybody = everybodys_slots(&world.salons)?;
+    let readers = Reader::many(&address, everybody, CLIENTS);
+    let turns = Series(vec![closed(readers, Until::Elapsed(bench.size.round)).await?]);
+    table.note(format!(
+        "Each staff member in turn: {} requests/s, {}.",
+        grouped(turns.rate()),
+        turns.latency()
+    ));
     busy(bench, &world, &address, &one, &mut table).await?;
     table.note(format!(
         "30 days of one or any of {} staff members, each with {} visits in eight weeks; {CLIENTS} clients. The bare handler is axum in a process of its own, answering the same bytes.",

@@ -38,7 +38,8 @@ impl Worker for Guest {
 pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     let world = World::build(bench.size.businesses, bench.size.staff).await?;
     let servers = Servers::start().await?;
-    let server = servers.serve(&bench.binary, &world.database.app_url(), "").await?;
+    let server =
+        servers.serve(&bench.binary, &world.database.app_url(), "gateway,relay,projector").await?;
     models::caught_up(world.commands.log().database(), &projections::CONSUMERS).await?;
     let (address, calendars) = (server.address(), world.calendars());
     let requests = everybodys_slots(&world.salons)?;
@@ -76,7 +77,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
         (stormy.failed().to_string(), bench.verdict(times.median, Wanted::AtMost(5.0)));
     table.row(&[&text, &stormy.latency(), &failed, &times.to_string(), &verdict]);
     table.note(format!(
-        "{RATE:.0} slots requests a second in an open loop, all roles in one process. Half of the clients book what is free: {}/s, {}, {} failed, {} refused. The others all want one slot, another one in each round: {} answers/s, {} failed; booked in each round: {winners:?}.",
+        "{RATE:.0} slots requests a second in an open loop, of one process with the roles gateway, relay and projector. Half of the clients book what is free: {}/s, {}, {} failed, {} refused. The others all want one slot, another one in each round: {} answers/s, {} failed; booked in each round: {winners:?}.",
         grouped(spread.rate()),
         spread.latency(),
         spread.failed(),
