@@ -41,6 +41,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     let mut baseline = Baseline::new(bench.pgbench.clone()).await?;
     let warm = Until::Count(weeks_of(&world.calendars()));
     storm(&world.commands, &world.calendars(), Who::New, 32, warm).await?;
+    world.analyze().await;
     for clients in &bench.size.clients {
         spread(bench, &world, &stock, &mut baseline, *clients, &mut table).await?;
     }

@@ -45,6 +45,7 @@ impl Aged {
         seed::write(&world.database, &world.salons, past).await;
         let database = world.commands.log().database().clone();
         models::build(&database).await?;
+        world.analyze().await;
         let servers = Servers::start().await?;
         let server = servers.serve(&bench.binary, &world.database.app_url(), PAGES).await?;
         models::relayed(&database).await?;
@@ -167,6 +168,7 @@ async fn one_business(bench: &Bench, table: &mut Table) -> Result<()> {
     seed::write(&world.database, std::slice::from_ref(old), past).await;
     let database = world.commands.log().database();
     models::build(database).await?;
+    world.analyze().await;
     let servers = Servers::start().await?;
     let server = servers.serve(&bench.binary, &world.database.app_url(), "gateway").await?;
     let mut figures = [Pair::of(old)?, Pair::of(new)?];

@@ -34,6 +34,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     let (mut library, mut http) = (Series::default(), Series::default());
     storm(&commands, &inside, Who::New, CLIENTS, warm).await?;
     closed(Booker::many(&gateway.address(), &outside, CLIENTS), warm).await?;
+    world.analyze().await;
     for _ in 0..bench.size.rounds {
         library.push(storm(&commands, &inside, Who::New, CLIENTS, round).await?);
         let guests = Booker::many(&gateway.address(), &outside, CLIENTS);

@@ -75,8 +75,11 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
             split(&addresses, &shares, until).await?,
             split(&swapped, &shares, until).await?,
         ];
-        // The first is for warming up.
-        if round > 0 {
+        if round == 0 {
+            // For warming up.
+            alone.world.analyze().await;
+            pair.world.analyze().await;
+        } else {
             let [a, b, c] = samples;
             one.push(a);
             owned.push(b);

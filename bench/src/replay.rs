@@ -37,6 +37,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     seed::write(&world.database, &world.salons, past).await;
     let database = world.commands.log().database();
     models::build(database).await?;
+    world.analyze().await;
     let mut reads = Series::default();
     let mut rebuilt =
         [Rebuild::of("replay availability"), Rebuild::of("replay availability --verify")];

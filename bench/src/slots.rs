@@ -60,6 +60,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     let url = world.database.app_url();
     let server = servers.serve(&bench.binary, &url, "gateway,relay,projector").await?;
     models::caught_up(world.commands.log().database(), &projections::CONSUMERS).await?;
+    world.analyze().await;
     let salon = world.salons.first().context("a business")?;
     let (one, any) = (slots_path(salon, Some(0))?, slots_path(salon, None)?);
     let address = server.address();

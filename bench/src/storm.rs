@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 
 use crate::{
-    guests::{self, Reader, everybodys_slots},
+    booking::weeks_of,
+    guests::{self, Booker, Reader, everybodys_slots},
     load::{Outcome, Until, Worker, closed, open},
     models,
     process::Servers,
@@ -46,6 +47,10 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     let readers = || Reader::many(&address, requests.clone(), READERS);
     let lasting = bench.size.round;
     open(readers(), RATE, lasting / 3).await?;
+    let warm = Until::Count(weeks_of(&calendars));
+    closed(Booker::many(&address, &calendars, READERS), warm).await?;
+    world.analyze().await;
+    models::caught_up(world.commands.log().database(), &projections::CONSUMERS).await?;
     let (mut calm, mut stormy) = (Series::default(), Series::default());
     let (mut spread, mut racing, mut winners) = (Series::default(), Series::default(), Vec::new());
     for _ in 0..bench.size.rounds {

@@ -49,6 +49,7 @@ async fn one(bench: &Bench, roles: &str, what: &str, table: &mut Table) -> Resul
     let calendars = world.calendars();
     let address = server.address();
     measure(database, &address, &calendars, bench.size.round).await?;
+    world.analyze().await;
     let lasting = bench.size.round * bench.size.rounds;
     let seen = measure(database, &address, &calendars, lasting).await?;
     for (from, series) in [("the request", &seen.from_request), ("the answer", &seen.from_answer)] {
