@@ -23,7 +23,12 @@ WITH event AS (
                 $13::timestamptz[])
       AS e (business, kind, id, sequence, event_id, event_type, version, payload, actor,
             correlation, causation, traceparent, occurred)
-   WHERE (SELECT guard_reads($14, $15, $16))
+   WHERE (SELECT CASE WHEN EXISTS (
+            SELECT FROM unnest($14::text[], $15::text[], $16::bigint[]) AS seen (kind, id, sequence),
+                   LATERAL (SELECT FROM events e
+                             WHERE e.aggregate_type = seen.kind AND e.aggregate_id = seen.id
+                               AND e.sequence = seen.sequence + 1 LIMIT 1) AS newer)
+          THEN guard_reads($14, $15, $16) ELSE true END)
   RETURNING transaction_id, position
 ), answer AS (
   INSERT INTO idempotency_key (business_id, key, request_hash, answer, position)
