@@ -60,8 +60,8 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
         ("HTTP, a process with all roles: each booking sends a mail", everything, false),
     ] {
         let ratio = Ratio::of_rates(series, &library);
-        let verdict = bench.verdict(ratio.median, Wanted::AtLeast(0.6));
-        let verdict = if wanted { verdict } else { "-".to_owned() };
+        let verdict =
+            if wanted { bench.verdict(ratio.median, Wanted::AtLeast(0.6)) } else { "-".to_owned() };
         table.row(&[how, &grouped(series.rate()), &series.latency(), &ratio.to_string(), &verdict]);
         if series.failed() + series.refused() > 0 {
             let (failed, refused) = (series.failed(), series.refused());

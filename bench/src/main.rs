@@ -89,5 +89,8 @@ async fn run(options: &Options) -> Result<bool> {
             }
         }
     }
+    if bench.judged {
+        report::say(&format!("==> {}", bench.tally()));
+    }
     Ok(whole)
 }

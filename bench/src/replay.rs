@@ -92,14 +92,15 @@ fn row(
 ) {
     let ratio = Ratio::of_rates(series, reads);
     let events = series.0.first().map_or(0, |sample| sample.done);
-    let verdict = bench.verdict(ratio.median, Wanted::AtLeast(0.5));
+    let verdict =
+        if judged { bench.verdict(ratio.median, Wanted::AtLeast(0.5)) } else { "-".to_owned() };
     table.row(&[
         what,
         &grouped(events as f64),
         &grouped(series.rate()),
         &grouped(reads.rate()),
         &ratio.to_string(),
-        if judged { &verdict } else { "-" },
+        &verdict,
     ]);
 }
 

@@ -1,6 +1,10 @@
 //! What is measured, how large, and where the programs are.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -200,6 +204,9 @@ pub(crate) struct Bench {
     pub(crate) postmaster: u32,
     /// What the library counts in this process.
     pub(crate) metrics: PrometheusHandle,
+    /// Figures that are reached, and that are not.
+    held: AtomicUsize,
+    missed: AtomicUsize,
 }
 
 /// What `scripts/bench` said.
@@ -216,7 +223,15 @@ impl Bench {
             pgbench: setting("APPTREMIND_BENCH_PGBENCH")?.into(),
             postmaster: setting("APPTREMIND_BENCH_POSTMASTER")?.parse()?,
             metrics: PrometheusBuilder::new().install_recorder()?,
+            held: AtomicUsize::new(0),
+            missed: AtomicUsize::new(0),
         })
+    }
+
+    /// How many figures are reached and how many are not, so far.
+    pub(crate) fn tally(&self) -> String {
+        let count = |figures: &AtomicUsize| figures.load(Ordering::Relaxed);
+        format!("{} figures held, {} missed", count(&self.held), count(&self.missed))
     }
 
     /// `at least 0.65: held`, when there is something to say.
@@ -225,11 +240,12 @@ impl Bench {
             Wanted::AtLeast(least) => (value >= least, format!("at least {least}")),
             Wanted::AtMost(most) => (value <= most, format!("at most {most}")),
         };
-        match (self.judged, held) {
-            (false, _) => text,
-            (true, true) => format!("{text}: held"),
-            (true, false) => format!("{text}: missed"),
+        if !self.judged {
+            return text;
         }
+        let (count, word) = if held { (&self.held, "held") } else { (&self.missed, "missed") };
+        count.fetch_add(1, Ordering::Relaxed);
+        format!("{text}: {word}")
     }
 }
 

@@ -54,9 +54,11 @@ async fn one(bench: &Bench, roles: &str, what: &str, table: &mut Table) -> Resul
     let seen = measure(database, &address, &calendars, lasting).await?;
     for (from, series) in [("the request", &seen.from_request), ("the answer", &seen.from_answer)] {
         let (p50, p99) = (quantile_ms(series, 0.5), quantile_ms(series, 0.99));
-        let judged =
-            [(p50, 5.0), (p99, 25.0)].map(|(ms, most)| bench.verdict(ms, Wanted::AtMost(most)));
-        let [half, most] = if roles.is_empty() { judged.map(|_| "-".to_owned()) } else { judged };
+        let judge = |ms, most| match roles {
+            "" => "-".to_owned(),
+            _ => bench.verdict(ms, Wanted::AtMost(most)),
+        };
+        let (half, most) = (judge(p50, 5.0), judge(p99, 25.0));
         table.row(&[what, from, &format!("{p50:.1} ms"), &half, &format!("{p99:.1} ms"), &most]);
     }
     table.note(format!(
