@@ -99,9 +99,9 @@ mod tests {
         assert_eq!(
             since(&before, &after, 10),
             [
-                "`a_conflicts_total{command=\"book\"}`: 0.500 for each booking.",
                 "`a_commit_commands`: 3.00 on average.",
                 "`a_commit_seconds{kind=\"x\"}`: 5.00 ms on average.",
+                "`a_conflicts_total{command=\"book\"}`: 0.500 for each booking.",
             ]
         );
     }
