@@ -49,6 +49,8 @@ async fn relay(
     stop: &CancellationToken,
 ) -> Result<(), BoxError> {
     let Some(mut connection) = leader::lead(database, "relay", stop).await? else { return Ok(()) };
+    // A cursor that a failing server forgets publishes its events again, which consumers skip.
+    sqlx::query("SET synchronous_commit = off").execute(&mut connection).await?;
     let mut elsewhere = broker.client().subscribe(SUBJECT).await?;
     let mut connects = broker.connects();
     let mut stored = None;

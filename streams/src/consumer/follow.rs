@@ -68,6 +68,9 @@ impl<F: Follower> Following<'_, F> {
         };
         let path = format!("SET search_path = {}, public", F::SEARCH_PATH);
         sqlx::query(&path).execute(&mut connection).await?;
+        if !F::WAITS_FOR_DISK {
+            sqlx::query("SET synchronous_commit = off").execute(&mut connection).await?;
+        }
         let mut cursor = checkpoint::load(&mut connection, F::NAME).await?;
         tracing::info!(consumer = F::NAME, %cursor, "following");
         let mut live: Option<Live> = None;

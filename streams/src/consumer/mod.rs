@@ -93,6 +93,9 @@ pub trait Follower: Send {
     const ON_POISON: OnPoison;
     /// Where unqualified table names are looked up.
     const SEARCH_PATH: &'static str;
+    /// Whether a commit waits for the disk. A read model need not: when the server fails it loses
+    /// its last batches and their checkpoint together, and they are applied again.
+    const WAITS_FOR_DISK: bool;
 
     /// Applies a batch within the caller's transaction.
     fn apply(
@@ -110,6 +113,7 @@ impl<P: Projector + Sync> Follower for Projecting<P> {
     const NAME: &'static str = P::NAME;
     const ON_POISON: OnPoison = OnPoison::Halt;
     const SEARCH_PATH: &'static str = P::SCHEMA;
+    const WAITS_FOR_DISK: bool = false;
 
     async fn apply(
         &self,
@@ -128,6 +132,7 @@ impl<R: Reactor + Sync> Follower for Reacting<R> {
     const NAME: &'static str = R::NAME;
     const ON_POISON: OnPoison = OnPoison::SetAside;
     const SEARCH_PATH: &'static str = "public";
+    const WAITS_FOR_DISK: bool = true;
 
     async fn apply(
         &self,
