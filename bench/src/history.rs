@@ -115,8 +115,21 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
             }
         }
     }
+    compare(bench, &systems, &mut table)?;
+    table.note(format!(
+        "{} bookings, then as many slots requests in each round, with {CLIENTS} clients over HTTP; the time of one is the time of all divided by their number. Visible: bookings at 200/s until the availability model shows them. Each system is a process with the roles {PAGES}.",
+        bench.size.bookings
+    ));
+    drop(systems);
+    one_business(bench, &mut table).await?;
+    one_week(bench, &mut table).await?;
+    Ok(table)
+}
+
+/// A row for each size, beside the first.
+fn compare(bench: &Bench, systems: &[Aged], table: &mut Table) -> Result<()> {
     let first = systems.first().context("a size")?;
-    for system in &systems {
+    for system in systems {
         let p99 = median(system.lag.iter().map(|(_, p99)| *p99).collect());
         let figures = [
             (Aged::cost(&system.booking), Aged::cost(&first.booking)),
@@ -150,14 +163,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
             table.note(format!("{} events: {failed} requests failed.", system.events));
         }
     }
-    table.note(format!(
-        "{} bookings, then as many slots requests in each round, with {CLIENTS} clients over HTTP; the time of one is the time of all divided by their number. Visible: bookings at 200/s until the availability model shows them. Each system is a process with the roles {PAGES}.",
-        bench.size.bookings
-    ));
-    drop(systems);
-    one_business(bench, &mut table).await?;
-    one_week(bench, &mut table).await?;
-    Ok(table)
+    Ok(())
 }
 
 /// A business with a long past beside one without, in the same database.
