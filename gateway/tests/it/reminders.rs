@@ -31,6 +31,12 @@ async fn until(salon: &Salon, appointment: &str, kind: &str, status: &str) -> Va
     .await
 }
 
+/// Waits for a message of which this is true, without the way through the read model.
+async fn in_the_table(stand: &Stand, condition: &str) {
+    let sql = format!("SELECT kind FROM notification WHERE {condition}");
+    eventually(condition, async || stand.database.texts(&sql).await.pop()).await;
+}
+
 async fn mails_to(stand: &Stand, message: &Value) -> Vec<Mail> {
     let id = text(&message["id"]);
     let all = stand.mail.messages().await;
@@ -179,12 +185,29 @@ async fn a_send_under_way_ends_before_the_process_does() {
     let salon = Salon::open(&process.client(), 1).await;
     stand.mail.fault(Fault::StallData(Duration::from_secs(2)), 1).await;
     let id = booked(&salon, start_in(60)).await;
-    until(&salon, &id, "confirmation", "sending").await;
+    in_the_table(&stand, "handed_over_at IS NOT NULL").await;
     assert!(process.terminate().await, "it stops when it is told to");
     process.start_again().await;
     let salon = Salon { owner: salon.owner.at(&process), ..salon };
     let shown = until(&salon, &id, "confirmation", "sent").await;
     assert_eq!((mails_to(&stand, &shown).await.len(), &shown["attempts"]), (1, &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_that_is_not_handed_over_when_the_process_stops_is_left_to_the_next() {
+    let stand = Stand::new().await;
+    let mut process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    stand.mail.fault(Fault::StallConnect(Duration::from_secs(3)), 1).await;
+    let id = booked(&salon, start_in(60)).await;
+    in_the_table(&stand, "state = 'sending'").await;
+    assert!(process.terminate().await, "it stops when it is told to");
+    let free = "SELECT kind FROM notification WHERE state = 'sending' AND lease_until <= now()";
+    assert_eq!(stand.database.texts(free).await, ["confirmation"], "nobody waits for its lease");
+    process.start_again().await;
+    let salon = Salon { owner: salon.owner.at(&process), ..salon };
+    let shown = until(&salon, &id, "confirmation", "sent").await;
+    assert_eq!(mails_to(&stand, &shown).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,9 +98,16 @@ impl Notifier {
     /// From here on the lease decides: without it nothing is handed over.
     async fn hand_over(&self, taken: &Taken, ready: Ready, message: &[u8]) -> Result<(), BoxError> {
         // A process that stops may not live to record the outcome: the next one sends instead.
-        if self.sends.is_closed() || !self.mark_handed_over(taken).await? {
+        let id = taken.work.notification_id;
+        if self.sends.is_closed() {
             ready.abandon().await;
-            tracing::info!(notification = %taken.work.notification_id, "not handed over: stopping, or the lease was lost");
+            self.give_back(taken).await?;
+            tracing::info!(notification = %id, "not handed over: stopping");
+            return Ok(());
+        }
+        if !self.mark_handed_over(taken).await? {
+            ready.abandon().await;
+            tracing::info!(notification = %id, "not handed over: the lease was lost");
             return Ok(());
         }
         let attempt = taken.work.attempts;
@@ -171,6 +178,20 @@ impl Notifier {
         .execute(self.log.database().pool())
         .await?;
         Ok(marked.rows_affected() == 1)
+    }
+
+    /// Ends the lease of what was not handed over, so that the next process need not wait for it.
+    async fn give_back(&self, taken: &Taken) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE notification SET lease_until = now()
+              WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
+                AND handed_over_at IS NULL",
+        )
+        .bind(taken.work.notification_id.uuid())
+        .bind(taken.token)
+        .execute(self.log.database().pool())
+        .await?;
+        Ok(())
     }
 
     async fn prepare(&self, work: &Work) -> Result<Prepared, BoxError> {
