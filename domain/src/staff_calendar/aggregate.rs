@@ -59,6 +59,31 @@ impl Busy {
     }
 }
 
+impl StaffCalendarEvent {
+    /// What it is about, and what that occupies from now on; `None` for nothing any more.
+    #[must_use]
+    pub const fn effect(&self) -> (BusyKind, Option<Busy>) {
+        match *self {
+            Self::Reserved {
+                appointment_id,
+                slot,
+                buffer_before_minutes,
+                buffer_after_minutes,
+            } => {
+                let kind = BusyKind::Visit(appointment_id);
+                (kind, Some(Busy { kind, slot, buffer_before_minutes, buffer_after_minutes }))
+            }
+            Self::Released { appointment_id } => (BusyKind::Visit(appointment_id), None),
+            Self::TimeOffAdded { time_off_id, slot } => {
+                let kind = BusyKind::TimeOff(time_off_id);
+                let away = Busy { kind, slot, buffer_before_minutes: 0, buffer_after_minutes: 0 };
+                (kind, Some(away))
+            }
+            Self::TimeOffRemoved { time_off_id } => (BusyKind::TimeOff(time_off_id), None),
+        }
+    }
+}
+
 /// One week of one staff member's calendar.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaffCalendar {
@@ -155,28 +180,11 @@ impl Decide for StaffCalendar {
     }
 
     fn evolve(&mut self, event: Self::Event) {
-        match event {
-            StaffCalendarEvent::Reserved {
-                appointment_id,
-                slot,
-                buffer_before_minutes,
-                buffer_after_minutes,
-            } => {
-                let kind = BusyKind::Visit(appointment_id);
-                let busy = Busy { kind, slot, buffer_before_minutes, buffer_after_minutes };
-                self.visits.insert(appointment_id, busy);
-            }
-            StaffCalendarEvent::Released { appointment_id } => {
-                self.visits.remove(&appointment_id);
-            }
-            StaffCalendarEvent::TimeOffAdded { time_off_id, slot } => {
-                let kind = BusyKind::TimeOff(time_off_id);
-                let busy = Busy { kind, slot, buffer_before_minutes: 0, buffer_after_minutes: 0 };
-                self.time_off.insert(time_off_id, busy);
-            }
-            StaffCalendarEvent::TimeOffRemoved { time_off_id } => {
-                self.time_off.remove(&time_off_id);
-            }
+        match event.effect() {
+            (BusyKind::Visit(id), Some(busy)) => drop(self.visits.insert(id, busy)),
+            (BusyKind::Visit(id), None) => drop(self.visits.remove(&id)),
+            (BusyKind::TimeOff(id), Some(busy)) => drop(self.time_off.insert(id, busy)),
+            (BusyKind::TimeOff(id), None) => drop(self.time_off.remove(&id)),
         }
     }
 }

@@ -1,6 +1,6 @@
 use domain::{
     Aggregate, StaffId,
-    staff_calendar::{Busy, BusyKind, StaffCalendar, StaffCalendarEvent},
+    staff_calendar::{Busy, StaffCalendar, StaffCalendarEvent},
 };
 
 /// An event that slots depend on, as the log showed it.
@@ -38,28 +38,7 @@ impl Shown {
 impl Change {
     /// Brings what occupies the calendar up to date; harmless when it is already.
     pub(super) fn apply(&self, busy: &mut Vec<Busy>) {
-        let (kind, added) = match self.event {
-            StaffCalendarEvent::Reserved {
-                appointment_id,
-                slot,
-                buffer_before_minutes,
-                buffer_after_minutes,
-            } => {
-                let kind = BusyKind::Visit(appointment_id);
-                (kind, Some(Busy { kind, slot, buffer_before_minutes, buffer_after_minutes }))
-            }
-            StaffCalendarEvent::Released { appointment_id } => {
-                (BusyKind::Visit(appointment_id), None)
-            }
-            StaffCalendarEvent::TimeOffAdded { time_off_id, slot } => {
-                let kind = BusyKind::TimeOff(time_off_id);
-                let free = Busy { kind, slot, buffer_before_minutes: 0, buffer_after_minutes: 0 };
-                (kind, Some(free))
-            }
-            StaffCalendarEvent::TimeOffRemoved { time_off_id } => {
-                (BusyKind::TimeOff(time_off_id), None)
-            }
-        };
+        let (kind, added) = self.event.effect();
         busy.retain(|busy| busy.kind != kind);
         busy.extend(added);
     }
