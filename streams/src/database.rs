@@ -1,4 +1,4 @@
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
@@ -23,7 +23,7 @@ const READING: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     silence: Silence,
 }
 
@@ -73,7 +73,7 @@ impl Database {
     }
 
     fn waiting(url: &str, connections: u32, acquiring: Duration) -> Result<Self, DatabaseError> {
-        let options = options(url)?;
+        let options = Arc::new(options(url)?);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(acquiring)
@@ -88,8 +88,8 @@ impl Database {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(options.clone());
-        let silence = Silence::new(options.clone());
+            .connect_lazy_with(PgConnectOptions::clone(&options));
+        let silence = Silence::new(Arc::clone(&options));
         Ok(Self { pool, options, silence })
     }
 
@@ -112,7 +112,7 @@ impl Database {
         &self,
         settings: &[(&str, &str)],
     ) -> Result<PgConnection, sqlx::Error> {
-        let options = self.options.clone().options(settings.iter().copied());
+        let options = PgConnectOptions::clone(&self.options).options(settings.iter().copied());
         let connecting = PgConnection::connect_with(&options);
         match tokio::time::timeout(Duration::from_secs(5), connecting).await {
             Ok(connection) => connection,

@@ -21,7 +21,7 @@ const FRESH: Duration = Duration::from_millis(250);
 /// Asks on a connection of its own, and only while somebody has waited suspiciously long.
 #[derive(Debug, Clone)]
 pub(crate) struct Silence {
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     last: Arc<Mutex<Option<Probe>>>,
     /// When anybody had an answer last, in milliseconds since `since`.
     heard: Arc<AtomicU64>,
@@ -37,7 +37,7 @@ struct Probe {
 }
 
 impl Silence {
-    pub(crate) fn new(options: PgConnectOptions) -> Self {
+    pub(crate) fn new(options: Arc<PgConnectOptions>) -> Self {
         let since = Instant::now();
         Self { options, last: Arc::default(), heard: Arc::default(), since }
     }

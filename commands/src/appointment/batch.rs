@@ -16,7 +16,7 @@ use crate::{
     again::Tries,
     error::Attempt,
     idempotency::IdempotencyKey,
-    mailbox::{State, Wanted},
+    mailbox::{Guests, State, Wanted},
 };
 
 type Answer = Result<Done<Booked>, CommandError<BookingRefused>>;
@@ -33,6 +33,8 @@ pub(crate) struct BookTask {
     reply: oneshot::Sender<Answer>,
     since: Instant,
     walled: u32,
+    /// Of the guest, as they are found again.
+    pub(super) address: Option<String>,
 }
 
 impl BookTask {
@@ -42,7 +44,8 @@ impl BookTask {
         context: CommandContext,
     ) -> (Self, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
-        (Self { book, key, context, reply, since: Instant::now(), walled: 0 }, answer)
+        let address = book.guest.address();
+        (Self { book, key, context, reply, since: Instant::now(), walled: 0, address }, answer)
     }
 
     /// A caller that went away learns from its key.
@@ -86,7 +89,7 @@ enum Round {
 impl Commands {
     /// Answers every one of them. What is refused is decided again on what Postgres has, once for
     /// all, and so is what the log did not take.
-    pub(crate) async fn book_all(&self, state: &mut State, tasks: Vec<BookTask>) {
+    pub(crate) async fn book_all(&self, state: &mut State, guests: &Guests, tasks: Vec<BookTask>) {
         for task in &tasks {
             metrics::histogram!("apptremind_mailbox_seconds")
                 .record(task.since.elapsed().as_secs_f64());
@@ -97,7 +100,7 @@ impl Commands {
         let (mut fresh, mut at_once) = (false, usize::MAX);
         while !left.is_empty() {
             let rest = left.split_off(at_once.min(left.len()));
-            match self.round(state, left, fresh).await {
+            match self.round(state, guests, left, fresh).await {
                 Round::Done { doubtful } => {
                     left = doubtful;
                     tries = Tries::of("book");
@@ -146,11 +149,17 @@ impl Commands {
     }
 
     /// Decides each in turn and commits what was decided, all together.
-    async fn round(&self, state: &mut State, mut tasks: Vec<BookTask>, fresh: bool) -> Round {
+    async fn round(
+        &self,
+        state: &mut State,
+        guests: &Guests,
+        mut tasks: Vec<BookTask>,
+        fresh: bool,
+    ) -> Round {
         let Some(business_id) = tasks.first().map(BookTask::business_id) else {
             return Round::Done { doubtful: tasks };
         };
-        if let Err(error) = self.load(state, business_id, &tasks).await {
+        if let Err(error) = self.load(state, guests, business_id, &tasks).await {
             *state = State::default();
             return Round::Failed { tasks, error };
         }
@@ -162,12 +171,12 @@ impl Commands {
         let (mut doubtful, mut touched) = (Vec::new(), BTreeSet::new());
         for task in tasks {
             let (book, key) = (&task.book, task.key.as_ref());
-            match decide::decide(state, self.policy, book, key, &task.context) {
+            match decide::decide(state, guests, self.policy, book, key, &task.context) {
                 Ok(Decision { unit, booked, weeks, guest }) => {
                     touched.insert(booked.staff_id);
                     weeks.into_iter().for_each(|(week, events)| state.evolve_week(week, events));
                     if let Some((email, customer_id)) = guest {
-                        state.greet(email, customer_id);
+                        guests.greet(email, customer_id);
                     }
                     units.push(unit);
                     answers.push(booked);
@@ -196,9 +205,27 @@ impl Commands {
             Err(error) => {
                 *state = State::default();
                 decided.extend(doubtful);
+                guests.forget(decided.iter().filter_map(|task| task.address.as_deref()));
                 Round::Failed { tasks: decided, error }
             }
         }
+    }
+
+    /// Looks up whom nobody has looked up before.
+    pub(super) async fn meet(
+        &self,
+        guests: &Guests,
+        business_id: BusinessId,
+        addresses: impl IntoIterator<Item = String>,
+    ) -> Result<(), CommitError> {
+        let asked: BTreeSet<String> =
+            addresses.into_iter().filter(|address| !guests.knows_of(address)).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let found = self.log.customers(business_id, asked.iter().cloned()).await?;
+        asked.into_iter().zip(found).for_each(|(address, id)| guests.found(address, id));
+        Ok(())
     }
 
     /// Reads what the tasks need and is not known: business and plan first, because they tell what
@@ -206,9 +233,12 @@ impl Commands {
     async fn load(
         &self,
         state: &mut State,
+        guests: &Guests,
         business_id: BusinessId,
         tasks: &[BookTask],
     ) -> Result<(), CommitError> {
+        let addresses = tasks.iter().filter_map(|task| task.address.clone());
+        self.meet(guests, business_id, addresses).await?;
         let mut wanted = Wanted::default();
         if state.business.is_none() {
             state.load(&self.log, business_id, &wanted).await?;

@@ -1,6 +1,7 @@
 use domain::{
     AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, Zone,
-    appointment::Status, availability::Refusal,
+    appointment::{Status, Visit},
+    availability::Refusal,
 };
 use jiff::{Timestamp, civil::DateTime};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,20 @@ pub struct Booked {
     pub price: Money,
 }
 
+impl Booked {
+    pub(super) const fn of(appointment_id: AppointmentId, visit: &Visit) -> Self {
+        Self {
+            appointment_id,
+            status: Status::Booked,
+            start: visit.slot.start(),
+            end: visit.slot.end(),
+            staff_id: visit.staff_id,
+            service_id: visit.service_id,
+            price: visit.price,
+        }
+    }
+}
+
 /// Why a visit was not booked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BookingRefused {
@@ -109,6 +124,8 @@ impl Commands {
         let _entered = self.enter(context.business_id, key)?;
         let (task, answer) = BookTask::new(book.clone(), key.cloned(), context.clone());
         let mailbox = self.mailboxes.of(context.business_id);
+        // Before posting: while the guest is looked up, the others are served.
+        self.meet(&mailbox.guests, context.business_id, task.address.clone()).await?;
         let posted = mailbox.post(self, Task::Book(Box::new(task)));
         posted.map_err(|Full| CommandError::Conflict)?;
         Self::answered(answer).await

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use domain::{
     CalendarWeek, CustomerId, Decide, ServiceId, StaffId, TimeSlot, Zone,
-    appointment::{Appointment, AppointmentCommand, Status, Visit},
+    appointment::{Appointment, AppointmentCommand, Visit},
     availability::{self, Refusal, Rules},
     business::{BusinessState, Profile, Service},
     staff_calendar::{
@@ -23,7 +23,7 @@ use crate::{
     Policy,
     error::Attempt,
     idempotency::IdempotencyKey,
-    mailbox::{State, Wanted},
+    mailbox::{Guests, State, Wanted},
 };
 
 type Tried<T> = Result<T, Attempt<BookingRefused>>;
@@ -51,9 +51,8 @@ fn refuse<T>(refused: BookingRefused) -> Tried<T> {
     Err(Attempt::Refused(refused))
 }
 
-/// Notes what the booking needs to know of hours, calendars and guests.
+/// Notes what the booking needs to know of hours and calendars.
 pub(super) fn wants(state: &State, book: &BookAppointment, wanted: &mut Wanted) {
-    wanted.guests.extend(book.guest.address());
     let Some(business) = registered(state) else { return };
     let Ok(service) = service(business, book.service_id) else { return };
     let Ok(start) = instant(book.start, &business.profile.value.timezone) else { return };
@@ -73,6 +72,7 @@ pub(super) fn could_serve(state: &State, book: &BookAppointment) -> BTreeSet<Sta
 /// Decides one booking on what is known.
 pub(super) fn decide(
     state: &State,
+    guests: &Guests,
     policy: Policy,
     book: &BookAppointment,
     key: Option<&IdempotencyKey>,
@@ -89,7 +89,7 @@ pub(super) fn decide(
     let start = instant(book.start, &profile.timezone)?;
     let candidates = candidates(known, book)?;
     let choice = choose(state, context, profile, service, &candidates, start)?;
-    let customer = book.guest.as_customer(state);
+    let customer = book.guest.as_customer(guests);
     let visit = Visit {
         staff_id: choice.staff_id,
         service_id: book.service_id,
@@ -100,15 +100,7 @@ pub(super) fn decide(
         price: service.price,
         reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
     };
-    let booked = Booked {
-        appointment_id: book.appointment_id,
-        status: Status::Booked,
-        start: visit.slot.start(),
-        end: visit.slot.end(),
-        staff_id: visit.staff_id,
-        service_id: visit.service_id,
-        price: visit.price,
-    };
+    let booked = Booked::of(book.appointment_id, &visit);
     let mut unit = UnitOfWork::new(context.clone());
     let weeks = reserve(&mut unit, book, &visit, &choice, known)?;
     agree(&mut unit, book, visit)?;

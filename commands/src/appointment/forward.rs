@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use domain::{
-    AppointmentId, BusinessId, UserId,
-    appointment::{Appointment, AppointmentEvent, Status, Visit},
+    BusinessId, UserId,
+    appointment::{Appointment, AppointmentEvent},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -211,28 +211,15 @@ impl Commands {
         let AppointmentEvent::Booked { visit } = event else { return Ok(None) };
         let pool = self.log.database().pool();
         let position = feed::end_of_transaction(pool, first.cursor).await?;
-        Ok(Some(Done::new(as_booked(book.appointment_id, &visit), position)))
-    }
-}
-
-/// What the guest was told, or would have been.
-const fn as_booked(appointment_id: AppointmentId, visit: &Visit) -> Booked {
-    Booked {
-        appointment_id,
-        status: Status::Booked,
-        start: visit.slot.start(),
-        end: visit.slot.end(),
-        staff_id: visit.staff_id,
-        service_id: visit.service_id,
-        price: visit.price,
+        Ok(Some(Done::new(Booked::of(book.appointment_id, &visit), position)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use domain::{
-        Currency, FieldError, LocalTimeError, Money, ServiceId, StaffId, Zone,
-        availability::Refusal,
+        AppointmentId, Currency, FieldError, LocalTimeError, Money, ServiceId, StaffId, Zone,
+        appointment::Status, availability::Refusal,
     };
     use jiff::civil::date;
     use serde_json::{Value, json};

@@ -2,7 +2,7 @@ use domain::{CustomerId, FieldError, Fields};
 use serde::{Deserialize, Serialize};
 use streams::{clock, log::NewCustomer};
 
-use crate::{email::is_email, mailbox::State};
+use crate::{email::is_email, mailbox::Guests};
 
 /// Who comes, in their own words.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,8 +61,8 @@ impl Guest {
 
     /// Finds a guest again by their address. A public booking never changes what is known of them:
     /// anyone could redirect another guest's mails.
-    pub(super) fn as_customer(&self, state: &State) -> Customer {
-        let known = self.address().and_then(|email| state.guest(&email));
+    pub(super) fn as_customer(&self, guests: &Guests) -> Customer {
+        let known = self.address().and_then(|email| guests.get(&email));
         known.map_or_else(
             || {
                 Customer::New(NewCustomer {

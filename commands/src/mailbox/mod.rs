@@ -4,6 +4,7 @@
 //! Kept state may be old: another process may have written since. The log refuses what was decided
 //! on it then, and a refusal is never answered from it alone, so it is safe to keep.
 
+mod guests;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::{
 use domain::BusinessId;
 use tokio::sync::oneshot;
 
+pub(crate) use guests::Guests;
 pub(crate) use state::{State, Wanted};
 
 use crate::{CommandError, Commands, appointment::BookTask};
@@ -52,7 +54,12 @@ impl Mailboxes {
 
 /// The commands of one business that wait, and what is known of it.
 #[derive(Debug, Default)]
-pub(crate) struct Mailbox(Mutex<Inside>);
+pub(crate) struct Mailbox {
+    inside: Mutex<Inside>,
+    /// Open to those who are about to post: what they look up, the commands before them need not
+    /// wait for.
+    pub(crate) guests: Guests,
+}
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -122,7 +129,7 @@ impl Mailbox {
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is to be done next; nothing ends the worker, and the state is kept for the next one.
@@ -171,13 +178,14 @@ async fn work(commands: Commands, working: Working) {
     let mut state = mem::take(&mut mailbox.inside().state);
     loop {
         match mailbox.next(&mut state) {
-            Next::Books(tasks) => commands.book_all(&mut state, tasks).await,
+            Next::Books(tasks) => commands.book_all(&mut state, &mailbox.guests, tasks).await,
             Next::Turn(sender) => {
                 let (ended, end) = oneshot::channel();
                 if sender.send(Turn { _ended: ended }).is_ok() {
                     // Resolves when the turn is dropped.
                     drop(end.await);
                     state = State::default();
+                    mailbox.guests.forget_all();
                 }
             }
             Next::Nothing => return,

@@ -1,19 +1,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::{
-    Aggregate, BusinessId, CalendarWeek, CustomerId, Decide, StaffId,
+    Aggregate, BusinessId, CalendarWeek, Decide, StaffId,
     business::Business,
     staff_calendar::{StaffCalendar, stream_id},
     staff_schedule::StaffSchedule,
     subscription::Subscription,
 };
-use sqlx::Row;
 use streams::log::{CommitError, Histories, Loaded, Log, StreamKey};
-use uuid::Uuid;
 
-/// Calendar weeks and guests that are kept of one business.
+/// Calendar weeks that are kept of one business.
 const MOST_WEEKS: usize = 512;
-const MOST_GUESTS: usize = 1_000;
 
 /// What is known of one business, as it was when it was read, and with all that was decided since.
 #[derive(Debug, Default)]
@@ -22,8 +19,6 @@ pub(crate) struct State {
     pub(crate) plan: Option<Loaded<Subscription>>,
     pub(crate) schedules: HashMap<StaffId, Loaded<StaffSchedule>>,
     pub(crate) weeks: HashMap<(StaffId, CalendarWeek), Loaded<StaffCalendar>>,
-    /// By e-mail address; `None` for one that the business does not know.
-    guests: HashMap<String, Option<CustomerId>>,
 }
 
 /// What a command has to know beside business and plan.
@@ -31,7 +26,6 @@ pub(crate) struct State {
 pub(crate) struct Wanted {
     pub(crate) schedules: BTreeSet<StaffId>,
     pub(crate) weeks: BTreeSet<(StaffId, CalendarWeek)>,
-    pub(crate) guests: BTreeSet<String>,
 }
 
 impl State {
@@ -70,47 +64,7 @@ impl State {
                 self.weeks.insert((*staff_id, *week), loaded);
             }
         }
-        self.find_guests(log, business_id, &wanted.guests).await
-    }
-
-    async fn find_guests(
-        &mut self,
-        log: &Log,
-        business_id: BusinessId,
-        wanted: &BTreeSet<String>,
-    ) -> Result<(), CommitError> {
-        if self.guests.len() > MOST_GUESTS {
-            self.guests.clear();
-        }
-        let asked: Vec<&String> =
-            wanted.iter().filter(|email| !self.guests.contains_key(*email)).collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        let query = sqlx::query(
-            "SELECT asked.email, customer_id
-               FROM unnest($2::text[]) AS asked (email)
-               LEFT JOIN customer c ON c.business_id = $1 AND lower(c.email) = lower(asked.email)",
-        )
-        .bind(business_id.uuid())
-        .bind(asked);
-        let database = log.database();
-        let rows = database.within(query.fetch_all(database.pool())).await?;
-        for row in rows {
-            let known: Option<Uuid> = row.try_get("customer_id")?;
-            self.guests.insert(row.try_get("email")?, known.map(CustomerId::new));
-        }
         Ok(())
-    }
-
-    /// A guest of this address, as far as was looked up.
-    pub(crate) fn guest(&self, email: &str) -> Option<CustomerId> {
-        self.guests.get(email).copied().flatten()
-    }
-
-    /// Takes in that a guest became known.
-    pub(crate) fn greet(&mut self, email: String, customer_id: CustomerId) {
-        self.guests.insert(email, Some(customer_id));
     }
 
     /// Takes in what was decided on a week.

@@ -359,3 +359,26 @@ async fn a_guest_known_by_their_address_stays_who_they_are() {
     assert_ne!(theirs["customer"]["id"], ada["id"]);
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_who_became_known_elsewhere_is_found_again() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let start = start_in(60);
+    salon.book(0, start).await.expect(201);
+    let mut body = salon.booking(0, start);
+    body["customer"] = json!({"name": "Grace", "email": "grace@example.com"});
+    salon.guest.post(BOOK, &body).await.expect(409);
+    // The process has just seen that nobody knows her.
+    let meet = "INSERT INTO customer (business_id, customer_id, name, email)
+                SELECT business_id, gen_random_uuid(), 'Grace', 'Grace@Example.com' FROM customer";
+    stand.database.execute(meet).await;
+    body["start"] = json!(start + SignedDuration::from_mins(5));
+    let id = text(&salon.guest.post(BOOK, &body).await.expect(201)["appointment_id"]);
+    let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);
+    let known = "SELECT 'cust_' || replace(customer_id::text, '-', '')
+                   FROM customer WHERE name = 'Grace'";
+    assert_eq!(stand.database.texts(known).await, [text(&shown["customer"]["id"])]);
+    stand.addresses.assert_healthy();
+}

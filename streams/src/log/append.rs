@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
-use domain::BusinessId;
+use domain::{BusinessId, CustomerId};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::{
-    CommitError, Histories, StreamKey, UnitOfWork, group::Group, load, statement::execute,
+    CommitError, Histories, StreamKey, UnitOfWork, as_of, customers::Customers, group::Group,
+    statement::execute,
 };
 use crate::{Cursor, Database, Nudge};
 
@@ -14,6 +15,7 @@ pub struct Log {
     database: Database,
     nudge: Nudge,
     group: Arc<Group>,
+    customers: Arc<Customers>,
 }
 
 /// An open transaction: for the few commands that write tables of their own beside their events.
@@ -28,7 +30,8 @@ impl Log {
     #[must_use]
     pub fn new(database: Database, nudge: Nudge) -> Self {
         let group = Arc::new(Group::new(database.clone(), nudge.clone()));
-        Self { database, nudge, group }
+        let customers = Arc::new(Customers::new(database.clone()));
+        Self { database, nudge, group, customers }
     }
 
     /// Where the log lies.
@@ -46,8 +49,21 @@ impl Log {
         business_id: BusinessId,
         keys: &[StreamKey],
     ) -> Result<Histories, CommitError> {
-        let loading = load::load(self.database.pool(), business_id, keys);
+        let loading = as_of(self.database.pool(), business_id, keys, None);
         self.database.within(loading).await.map_err(store)
+    }
+
+    /// The customers of a business with these e-mail addresses, one for each address; `None` for one
+    /// that the business does not know. Shares a query with everybody who asks at this moment.
+    ///
+    /// # Errors
+    /// When Postgres does not answer, or too many wait for an answer.
+    pub async fn customers(
+        &self,
+        business_id: BusinessId,
+        emails: impl IntoIterator<Item = String>,
+    ) -> Result<Vec<Option<CustomerId>>, CommitError> {
+        Customers::find(&self.customers, business_id, emails).await.map_err(store)
     }
 
     /// Commits the unit in one statement and wakes the relay.

@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// The statement is planned once, and its tables may grow a thousandfold before it is planned again:
 /// what reads a small table whole would read the large one whole too.
-const PLANS: &[(&str, &str)] = &[
+pub(super) const PLANS: &[(&str, &str)] = &[
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 
-use domain::{Aggregate, BusinessId};
-use sqlx::{PgExecutor, postgres::PgRow};
+use domain::Aggregate;
+use sqlx::postgres::PgRow;
 
-use super::{COLUMNS, CommitError, Recorded, StreamKey, from_row};
+use super::{CommitError, Recorded, StreamKey, from_row};
 
 /// The events of several streams, as one query found them.
 #[derive(Debug, Default)]
@@ -40,30 +40,6 @@ impl Histories {
     pub fn events(&self, key: &StreamKey) -> &[Recorded] {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
-}
-
-/// Reads all the streams in one query. Another tenant's stream is not found.
-pub(super) async fn load(
-    executor: impl PgExecutor<'_>,
-    business_id: BusinessId,
-    keys: &[StreamKey],
-) -> Result<Histories, sqlx::Error> {
-    let kinds: Vec<&str> = keys.iter().map(|key| key.kind.as_str()).collect();
-    let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    let sql = format!(
-        "SELECT {COLUMNS}
-           FROM unnest($2::text[], $3::text[]) AS wanted (kind, id)
-           JOIN events e ON e.aggregate_type = wanted.kind AND e.aggregate_id = wanted.id
-          WHERE e.business_id = $1
-          ORDER BY e.aggregate_type, e.aggregate_id, e.sequence"
-    );
-    let rows = sqlx::query(&sql)
-        .bind(business_id.uuid())
-        .bind(kinds)
-        .bind(ids)
-        .fetch_all(executor)
-        .await?;
-    by_stream(&rows)
 }
 
 /// Rows in the order of their streams.

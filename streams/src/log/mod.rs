@@ -1,6 +1,7 @@
 //! The event log: load streams, decide elsewhere, append all that follows in one statement.
 
 mod append;
+mod customers;
 mod error;
 mod fact;
 mod group;

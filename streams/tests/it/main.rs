@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cqrs_es_faults;
+mod customers;
 mod fan_out;
 mod feed;
 mod group;
