@@ -39,6 +39,10 @@ use tracing_subscriber::EnvFilter;
 
 use settings::{Bench, Figure, Options};
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let filter = std::env::var("APPTREMIND_LOG").unwrap_or_else(|_| "error".to_owned());

@@ -60,6 +60,7 @@ async fn relay(
         let mut cursor = reconcile(&mut connection, broker, &mut stored).await?;
         tracing::debug!(%cursor, "relaying");
         let mut looked = tokio::time::Instant::now();
+        let mut ahead = None;
         if !placed && place_at <= looked {
             placed = topology::replicate(broker).await;
             place_at = looked + PLACE;
@@ -68,7 +69,10 @@ async fn relay(
             && looked.elapsed() < LOOK
             && (placed || tokio::time::Instant::now() < place_at)
         {
-            let batch = feed::after(&mut connection, cursor, BATCH).await?;
+            let batch = match ahead.take() {
+                Some(batch) => batch,
+                None => feed::after(&mut connection, cursor, BATCH).await?,
+            };
             if batch.is_empty() {
                 tokio::select! {
                     () = nudge.received() => {}
@@ -77,7 +81,19 @@ async fn relay(
                 }
                 continue;
             }
-            let published = publish(broker, cursor, &batch).await;
+            let sent = send(broker, cursor, &batch).await;
+            let acknowledged = acknowledged(sent);
+            let more = i64::try_from(batch.len()) == Ok(BATCH);
+            let published = match batch.last().filter(|_| more) {
+                // What comes next is read while the broker stores these.
+                Some(last) => {
+                    let next = feed::after(&mut connection, last.cursor, BATCH);
+                    let (published, next) = tokio::join!(acknowledged, next);
+                    ahead = Some(next?);
+                    published
+                }
+                None => acknowledged.await,
+            };
             if let Some(last) = published.acknowledged {
                 cursor = last;
                 stored = stored.max(published.stored);
@@ -91,6 +107,15 @@ async fn relay(
     }
 }
 
+/// What is on its way to the broker.
+#[derive(Default)]
+struct Sent {
+    acks: Vec<(Cursor, PublishAckFuture)>,
+    error: Option<BoxError>,
+}
+
+/// What the broker has.
+#[derive(Default)]
 struct Published {
     /// The last event of the contiguous acknowledged prefix.
     acknowledged: Option<Cursor>,
@@ -100,33 +125,37 @@ struct Published {
 }
 
 /// Publishes pipelined: one by one is eight times slower.
-async fn publish(broker: &Broker, after: Cursor, batch: &[Recorded]) -> Published {
-    let mut published = Published { acknowledged: None, stored: None, error: None };
+async fn send(broker: &Broker, after: Cursor, batch: &[Recorded]) -> Sent {
+    let mut sent = Sent::default();
     if !broker.is_connected() {
-        published.error = Some("NATS is away".into());
-        return published;
+        sent.error = Some("NATS is away".into());
+        return sent;
     }
-    let mut acks: Vec<(Cursor, PublishAckFuture)> = Vec::with_capacity(batch.len());
+    sent.acks.reserve(batch.len());
     let mut previous = after;
     for event in batch {
         let headers = envelope::headers(event, previous);
         let payload = event.payload.to_string().into();
-        match broker
-            .jetstream()
-            .publish_with_headers(envelope::subject(event), headers, payload)
-            .await
-        {
-            Ok(ack) => acks.push((event.cursor, ack)),
+        let subject = envelope::subject(event);
+        match broker.jetstream().publish_with_headers(subject, headers, payload).await {
+            Ok(ack) => sent.acks.push((event.cursor, ack)),
             Err(error) => {
-                published.error = Some(error.into());
+                sent.error = Some(error.into());
                 break;
             }
         }
         previous = event.cursor;
     }
-    for (cursor, ack) in acks {
+    sent
+}
+
+async fn acknowledged(sent: Sent) -> Published {
+    let mut published = Published { error: sent.error, ..Published::default() };
+    let mut count = 0;
+    for (cursor, ack) in sent.acks {
         match ack.await {
             Ok(ack) => {
+                count += 1;
                 published.acknowledged = Some(cursor);
                 published.stored = published.stored.max(Some(ack.sequence));
             }
@@ -136,8 +165,7 @@ async fn publish(broker: &Broker, after: Cursor, batch: &[Recorded]) -> Publishe
             }
         }
     }
-    let count = batch.iter().filter(|e| Some(e.cursor) <= published.acknowledged).count();
-    metrics::counter!("apptremind_relay_published_total").increment(count as u64);
+    metrics::counter!("apptremind_relay_published_total").increment(count);
     published
 }
 

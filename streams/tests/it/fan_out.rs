@@ -404,7 +404,11 @@ async fn events_appended_while_the_broker_never_was_there_arrive() {
     let world = World::of(&database, &nats).await;
     nats.kill();
     let _process = world.process(Projecting(Scribe::default())).await;
-    world.count(&stream("a"), &[1, 2, 3]).await.unwrap();
+    // More than the relay takes at once, twice over.
+    for batch in 0..25 {
+        let numbers: Vec<u64> = (0..100).map(|n| 100 * batch + n).collect();
+        world.count(&stream(format!("stream-{batch}")), &numbers).await.unwrap();
+    }
     world.until_all_is_seen_once_in_order().await;
     nats.start_again().await;
     world.count(&stream("a"), &[4]).await.unwrap();
