@@ -10,6 +10,7 @@ use crate::{
     load::{Until, closed},
     models,
     process::{Process, Servers},
+    proof,
     salon::{Calendars, Salon, World},
     seed::{self, Past},
     settings::{Bench, Wanted},
@@ -33,8 +34,8 @@ struct Aged {
     slots: Series,
     /// Median and 99th percentile of each round, in milliseconds.
     lag: Vec<(f64, f64)>,
-    _servers: Servers,
-    _world: World,
+    servers: Servers,
+    world: World,
 }
 
 impl Aged {
@@ -58,8 +59,8 @@ impl Aged {
             booking: Series::default(),
             slots: Series::default(),
             lag: Vec::new(),
-            _servers: servers,
-            _world: world,
+            servers,
+            world,
         })
     }
 
@@ -120,6 +121,9 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
         "{} bookings, then as many slots requests in each round, with {CLIENTS} clients over HTTP; the time of one is the time of all divided by their number. Visible: bookings at 200/s until the availability model shows them. Each system is a process with the roles {PAGES}.",
         bench.size.bookings
     ));
+    let largest = systems.last().context("a size")?;
+    let (house, address) = ((&largest.servers, &largest.world), largest.server.address());
+    proof::beside_traffic(bench, house, (&address, &largest.calendars), &mut table).await?;
     drop(systems);
     one_business(bench, &mut table).await?;
     one_week(bench, &mut table).await?;

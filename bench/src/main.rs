@@ -16,6 +16,7 @@ mod models;
 mod owners;
 mod postgres;
 mod process;
+mod proof;
 mod proxy;
 mod reading;
 mod replay;
