@@ -106,8 +106,25 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
             table.note(format!("{what}: {failed} failed, {refused} refused; wanted: none."));
         }
     }
+    table.note(format!(
+        "Bookings in one statement: {:.1} in the one process, {:.1} in each of the two.",
+        in_one_statement(&alone.processes).await,
+        in_one_statement(&pair.processes).await
+    ));
     table.note(format!("{CLIENTS} clients over HTTP, half of them at each of two processes."));
     Ok(table)
+}
+
+/// How many commands a statement of these processes had, on average.
+async fn in_one_statement(processes: &[Process]) -> f64 {
+    let (mut commands, mut statements) = (0.0, 0.0);
+    for process in processes {
+        let counted = counters::read(&process.metrics().await);
+        let of = |name| counted.get(name).copied().unwrap_or_default();
+        commands += of("apptremind_commit_commands_sum");
+        statements += of("apptremind_commit_commands_count");
+    }
+    commands / f64::max(statements, 1.0)
 }
 
 /// Clients at each address book in its share.

@@ -8,7 +8,8 @@ use crate::salon::Salon;
 
 /// Six days a week, at most 28 half hours a day, which the hours of a salon hold.
 const MOST_A_WEEK: u64 = 168;
-const MAILED: &str = "
+/// As if all mails about what is in the log had gone out.
+pub(crate) const MAILED: &str = "
 INSERT INTO consumer_checkpoint (consumer, transaction_id, position)
 SELECT 'schedule-reminders', transaction_id, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1
 ON CONFLICT (consumer) DO UPDATE SET transaction_id = excluded.transaction_id, position = excluded.position";

@@ -16,6 +16,9 @@ use crate::{
 };
 
 const BATCH: i64 = 1_000;
+/// As for consumers: under load the next batch is let grow.
+const GROWING: std::ops::Range<usize> = 8..100;
+const GROW: Duration = Duration::from_millis(5);
 /// A lost nudge costs this much.
 const POLL: Duration = Duration::from_millis(250);
 /// How often an idle relay looks whether the stream is still the one it wrote to.
@@ -102,6 +105,9 @@ async fn relay(
             }
             if let Some(error) = published.error {
                 return Err(error);
+            }
+            if GROWING.contains(&batch.len()) {
+                tokio::time::sleep(GROW).await;
             }
         }
     }

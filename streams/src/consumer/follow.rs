@@ -15,6 +15,11 @@ const BATCH: usize = 500;
 const PATIENCE: Duration = Duration::from_millis(1_000);
 /// A batch that takes longer has lost its server.
 const ATTEMPT: Duration = Duration::from_secs(60);
+/// Batches of this size come when so much is written that every small transaction of ours would take
+/// the processor from those who write: the next one is let grow. Smaller ones are not worth a wait,
+/// larger ones are large enough.
+const GROWING: std::ops::Range<usize> = 8..100;
+const GROW: Duration = Duration::from_millis(10);
 const BACK_OFF: Duration = Duration::from_millis(500);
 const HALTED: Duration = Duration::from_secs(5);
 
@@ -90,6 +95,9 @@ impl<F: Follower> Following<'_, F> {
                 Ok(messages) => {
                     quiet = messages.is_empty();
                     cursor = self.receive(&mut connection, cursor, &messages).await?;
+                    if GROWING.contains(&messages.len()) {
+                        tokio::time::sleep(GROW).await;
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(consumer = F::NAME, %error, "the subscription broke");
