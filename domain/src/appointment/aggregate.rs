@@ -1,6 +1,6 @@
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{AppointmentCommand, AppointmentError, AppointmentEvent};
@@ -25,6 +25,15 @@ pub struct Visit {
     pub price: Money,
     /// How long before the start reminders were to go out when it was booked, in elapsed minutes.
     pub reminder_offsets_minutes: Vec<u32>,
+}
+
+impl Visit {
+    /// Until when its guest may call it off, where the business asks for that much notice.
+    #[must_use]
+    pub fn cancel_deadline(&self, notice_minutes: u32) -> Timestamp {
+        let notice = SignedDuration::from_mins(notice_minutes.into());
+        self.slot.start().checked_sub(notice).unwrap_or(Timestamp::MIN)
+    }
 }
 
 /// Where in its life a visit is.
@@ -88,6 +97,24 @@ impl Appointment {
         }
     }
 
+    /// Unlike the owner's, a guest's cancellation of what is cancelled is refused: whoever asks holds an
+    /// old view, and a change that changes nothing would not spend what it was authorised by.
+    fn cancel_by_guest(
+        &self,
+        notice_minutes: u32,
+        now: Timestamp,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        let (visit, status) = self.known().ok_or(AppointmentError::NotFound)?;
+        if status != Status::Booked {
+            return Err(AppointmentError::WrongState { status });
+        }
+        let deadline = visit.cancel_deadline(notice_minutes);
+        if now > deadline {
+            return Err(AppointmentError::TooLateToCancel { deadline, notice_minutes });
+        }
+        Ok(vec![AppointmentEvent::Cancelled {}])
+    }
+
     /// Ends a booked visit; ending it the same way again is already so.
     fn end(
         &self,
@@ -123,6 +150,9 @@ impl Decide for Appointment {
             },
             AppointmentCommand::Cancel => {
                 self.end(Status::Cancelled, None, AppointmentEvent::Cancelled {})
+            }
+            AppointmentCommand::CancelByGuest { notice_minutes, now } => {
+                self.cancel_by_guest(notice_minutes, now)
             }
             AppointmentCommand::Complete { now } => {
                 self.end(Status::Completed, Some(now), AppointmentEvent::Completed {})

@@ -12,6 +12,13 @@ pub enum AppointmentCommand {
     },
     /// Call it off.
     Cancel,
+    /// The guest calls it off, as far ahead as the business asks for.
+    CancelByGuest {
+        /// How long before the start it must be, in minutes.
+        notice_minutes: u32,
+        /// The present.
+        now: Timestamp,
+    },
     /// The guest came and was served.
     Complete {
         /// The present.

@@ -17,6 +17,14 @@ pub enum AppointmentError {
         /// What it is now.
         status: Status,
     },
+    /// The business wants to know earlier.
+    #[error("guests can cancel until {deadline}, {notice_minutes} minutes before the start")]
+    TooLateToCancel {
+        /// Until when it could be called off.
+        deadline: Timestamp,
+        /// How long before the start that is.
+        notice_minutes: u32,
+    },
     /// A visit can be kept or missed only once it has begun.
     #[error("the appointment begins only at {start}")]
     NotBegun {

@@ -51,6 +51,44 @@ fn cancelling_twice_succeeds_once() {
         .then_expect_events(vec![]);
 }
 
+fn cancel_by_guest(notice_minutes: u32, now: &str) -> AppointmentCommand {
+    AppointmentCommand::CancelByGuest { notice_minutes, now: at(now) }
+}
+
+#[test]
+fn a_guest_can_cancel_up_to_the_notice_that_the_business_asks_for() {
+    given(vec![booked()])
+        .when(cancel_by_guest(120, "2026-03-02T07:00:00Z"))
+        .then_expect_events(vec![AppointmentEvent::Cancelled {}]);
+    let late = |deadline, notice_minutes| AppointmentError::TooLateToCancel {
+        deadline: at(deadline),
+        notice_minutes,
+    };
+    given(vec![booked()])
+        .when(cancel_by_guest(120, "2026-03-02T07:00:00.000001Z"))
+        .then_expect_error(late("2026-03-02T07:00:00Z", 120));
+    given(vec![booked()])
+        .when(cancel_by_guest(0, "2026-03-02T09:00:00Z"))
+        .then_expect_events(vec![AppointmentEvent::Cancelled {}]);
+    given(vec![booked()])
+        .when(cancel_by_guest(0, "2026-03-02T09:00:01Z"))
+        .then_expect_error(late("2026-03-02T09:00:00Z", 0));
+}
+
+#[test]
+fn a_guest_cannot_cancel_what_has_ended() {
+    given(vec![booked(), AppointmentEvent::Cancelled {}])
+        .when(cancel_by_guest(0, "2026-03-01T09:00:00Z"))
+        .then_expect_error(AppointmentError::WrongState { status: Status::Cancelled });
+    given(vec![booked(), AppointmentEvent::Completed {}])
+        .when(cancel_by_guest(0, "2026-03-02T10:00:00Z"))
+        .then_expect_error(AppointmentError::WrongState { status: Status::Completed });
+    TestFramework::<Appointment>::with(())
+        .given_no_previous_events()
+        .when(cancel_by_guest(0, "2026-03-01T09:00:00Z"))
+        .then_expect_error(AppointmentError::NotFound);
+}
+
 #[test]
 fn a_visit_that_ended_stays_ended() {
     given(vec![booked(), AppointmentEvent::Completed {}])

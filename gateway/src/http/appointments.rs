@@ -253,23 +253,29 @@ impl Api {
 }
 
 fn refused(error: CommandError<EndingRefused>) -> Problem {
-    Problem::of(error, |refused| {
-        let detail = refused.to_string();
-        match refused {
-            EndingRefused::Invalid(errors) => Problem::invalid(errors),
-            EndingRefused::Appointment(AppointmentError::NotFound) => Problem::not_found(),
-            EndingRefused::Appointment(AppointmentError::WrongState { status }) => {
-                Problem::new(StatusCode::CONFLICT, "wrong_state", detail).with("state", status)
-            }
-            EndingRefused::Appointment(AppointmentError::AlreadyBooked) => {
-                Problem::new(StatusCode::CONFLICT, "wrong_state", detail)
-            }
-            EndingRefused::Appointment(AppointmentError::NotBegun { start }) => {
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not_begun", detail)
-                    .with("start", start)
-            }
-        }
+    Problem::of(error, |refused| match refused {
+        EndingRefused::Invalid(errors) => Problem::invalid(errors),
+        EndingRefused::Appointment(error) => refusal(&error),
     })
+}
+
+/// The appointment's own rules, whoever asked.
+pub(super) fn refusal(error: &AppointmentError) -> Problem {
+    let detail = error.to_string();
+    let conflict = |detail| Problem::new(StatusCode::CONFLICT, "wrong_state", detail);
+    let rule = |code, detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
+    match *error {
+        AppointmentError::NotFound => Problem::not_found(),
+        AppointmentError::WrongState { status } => conflict(detail).with("state", status),
+        AppointmentError::AlreadyBooked => conflict(detail),
+        AppointmentError::TooLateToCancel { deadline, notice_minutes } => {
+            rule("too_late_to_cancel", detail)
+                .with("rule", "cancel_notice_minutes")
+                .with("notice_minutes", notice_minutes)
+                .with("deadline", deadline)
+        }
+        AppointmentError::NotBegun { start } => rule("not_begun", detail).with("start", start),
+    }
 }
 
 /// Appointments by start.
