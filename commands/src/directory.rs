@@ -1,6 +1,6 @@
-//! Which business a public handle or id belongs to: the only look-up that crosses tenants.
+//! Which business a public handle or id belongs to: the only look-ups that cross tenants.
 
-use domain::{BusinessId, ServiceId, StaffId};
+use domain::{Aggregate, AppointmentId, BusinessId, ServiceId, StaffId, appointment::Appointment};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -60,6 +60,28 @@ impl Commands {
             self.directory.0.insert(key, business_id);
         }
         Ok(found)
+    }
+}
+
+impl Commands {
+    /// The business that an appointment was booked at, for the holder of its link. Appointments are not
+    /// listed in the directory: it would grow with each booking, and the log knows.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn business_of<E>(
+        &self,
+        appointment_id: AppointmentId,
+    ) -> Result<Option<BusinessId>, CommandError<E>> {
+        let database = self.log.database();
+        let query = sqlx::query_scalar(
+            "SELECT business_id FROM events
+              WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = 1",
+        )
+        .bind(Appointment::TYPE)
+        .bind(appointment_id.to_string());
+        let found: Option<Uuid> = database.within(query.fetch_optional(database.pool())).await?;
+        Ok(found.map(BusinessId::new))
     }
 }
 

@@ -57,11 +57,9 @@ impl Commands {
         end: &EndAppointment,
         context: &CommandContext,
     ) -> Result<Done<Ended>, CommandError<EndingRefused>> {
-        if let Ending::Cancel { reason: Some(reason) } = &end.ending {
-            let mut fields = Fields::default();
-            fields.note("reason", reason, 500);
+        if let Ending::Cancel { reason } = &end.ending {
             let refused = |errors| CommandError::Refused(EndingRefused::Invalid(errors));
-            fields.done().map_err(refused)?;
+            check_reason(reason.as_deref()).map_err(refused)?;
         }
         let _turn = self.turn(context.business_id).await?;
         until_decided("end_appointment", || self.try_end(end, context), |_| None).await
@@ -101,12 +99,14 @@ impl Commands {
             return Ok(Done::new(ended, self.log.commit(&unit).await?));
         };
         self.release(&mut unit, end.appointment_id, visit, context).await?;
-        let position = self.commit_with_reason(&unit, end, context, reason.as_deref()).await?;
+        let reason = reason.as_deref();
+        let id = end.appointment_id;
+        let position = self.commit_with_reason(&unit, id, reason, context).await?;
         Ok(Done::new(ended, position))
     }
 
     /// Gives the time back in the calendar and in the second wall.
-    async fn release(
+    pub(super) async fn release(
         &self,
         unit: &mut UnitOfWork,
         appointment_id: AppointmentId,
@@ -127,12 +127,13 @@ impl Commands {
         Ok(())
     }
 
-    async fn commit_with_reason(
+    /// The reason is personal: it stands beside the events, in the same transaction.
+    pub(super) async fn commit_with_reason(
         &self,
         unit: &UnitOfWork,
-        end: &EndAppointment,
-        context: &CommandContext,
+        appointment_id: AppointmentId,
         reason: Option<&str>,
+        context: &CommandContext,
     ) -> Result<streams::Cursor, CommitError> {
         let Some(reason) = reason else { return self.log.commit(unit).await };
         let mut writing = self.log.begin().await?;
@@ -141,7 +142,7 @@ impl Commands {
             "UPDATE appointment_private SET cancel_reason = $3
               WHERE appointment_id = $1 AND business_id = $2",
         )
-        .bind(end.appointment_id.uuid())
+        .bind(appointment_id.uuid())
         .bind(context.business_id.uuid())
         .bind(reason)
         .execute(writing.connection())
@@ -149,6 +150,14 @@ impl Commands {
         writing.commit().await?;
         Ok(position)
     }
+}
+
+pub(super) fn check_reason(reason: Option<&str>) -> Result<(), Vec<FieldError>> {
+    let mut fields = Fields::default();
+    if let Some(reason) = reason {
+        fields.note("reason", reason, 500);
+    }
+    fields.done()
 }
 
 /// Why a visit was not ended.

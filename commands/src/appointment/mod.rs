@@ -2,6 +2,7 @@
 
 mod batch;
 mod book;
+mod by_guest;
 mod decide;
 mod end;
 mod forward;
@@ -9,5 +10,6 @@ mod guest;
 
 pub(crate) use batch::BookTask;
 pub use book::{BookAppointment, Booked, BookingRefused, Start};
+pub use by_guest::{CancelByGuest, GuestRefused};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;

@@ -15,6 +15,9 @@ pub enum KeyError {
     /// The file cannot be read or made.
     #[error("the signing key file cannot be used: {0}")]
     File(#[from] io::Error),
+    /// No key for links can be derived from it.
+    #[error("no key can be derived from the signing key")]
+    Derive,
     /// It holds something else.
     #[error("the signing key is not an Ed25519 key in PKCS#8 PEM form: {0}")]
     Format(#[from] ed25519_dalek::pkcs8::Error),
@@ -84,6 +87,11 @@ impl SigningKey {
     #[must_use]
     pub fn x(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes())
+    }
+
+    /// The private half, for deriving other keys from it.
+    pub(super) fn secret(&self) -> [u8; 32] {
+        self.key.to_bytes()
     }
 
     pub(super) fn public(&self) -> [u8; 32] {

@@ -1,6 +1,7 @@
-//! Who signs in: accounts, passwords, tokens.
+//! Who signs in: accounts, passwords, tokens. And who need not: the holders of links.
 
 mod keys;
+mod link;
 mod login;
 mod password;
 mod register;
@@ -10,6 +11,7 @@ mod token;
 use std::sync::Arc;
 
 pub use keys::{KeyError, SigningKey};
+pub use link::{Link, Links, NonceRefused};
 pub use login::{LoginRefused, Session};
 pub use password::Passwords;
 pub use register::{Register, RegisterRefused, Registered};

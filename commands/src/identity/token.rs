@@ -16,12 +16,18 @@ const ISSUER: &str = "apptremind";
 pub enum Audience {
     /// Calling the API.
     Auth,
+    /// Managing one appointment, as its guest.
+    Manage,
+    /// Changing an appointment, once.
+    Change,
 }
 
 impl Audience {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Auth => "auth",
+            Self::Manage => "manage",
+            Self::Change => "change",
         }
     }
 }

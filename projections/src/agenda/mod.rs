@@ -2,10 +2,12 @@
 
 mod changes;
 mod detail;
+mod guest;
 mod projector;
 mod query;
 
 pub(crate) use changes::AgendaChanges;
 pub use detail::{AppointmentDetail, Contact, HistoryEntry};
+pub use guest::GuestView;
 pub use projector::AgendaProjector;
 pub use query::{Agenda, AgendaFilter, AgendaPage, AgendaRow, PageCursor};

@@ -1,0 +1,234 @@
+//! Manage links and the nonces of changes. Both are computed anew whenever they are needed and never
+//! stored: whoever reads the tables or the log of events cannot manage anybody's appointment.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use domain::AppointmentId;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use sha2::Sha256;
+use uuid::Uuid;
+
+use super::{Audience, KeyError, SigningKey};
+
+/// What a manage link stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The one appointment that its holder may see and change.
+    pub appointment_id: AppointmentId,
+    /// Raising it ends all links of the appointment that were given out before.
+    pub generation: u16,
+}
+
+impl Link {
+    /// The generation of every appointment, until there is a command that raises it: it belongs into the
+    /// appointment's stream then, and is compared where the link is read.
+    const GENERATION: u16 = 1;
+
+    /// The link of an appointment as it is given out now.
+    #[must_use]
+    pub const fn of(appointment_id: AppointmentId) -> Self {
+        Self { appointment_id, generation: Self::GENERATION }
+    }
+
+    fn bytes(self) -> impl Iterator<Item = u8> {
+        let id = self.appointment_id.uuid().into_bytes();
+        id.into_iter().chain(self.generation.to_be_bytes())
+    }
+}
+
+/// Why a nonce does not authorise a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NonceRefused {
+    /// Not one that was given out for this link.
+    #[error("must be the nonce that this link's own view answered")]
+    Forged,
+    /// Given out too long ago.
+    #[error("the nonce has expired")]
+    Expired,
+}
+
+/// Makes links and nonces, and knows its own again.
+#[derive(Clone)]
+pub struct Links {
+    /// Says which key it was, so that the next key can stand beside this one.
+    kid: [u8; 4],
+    key: Hmac<Sha256>,
+}
+
+impl std::fmt::Debug for Links {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Links").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// The first byte of a link: what follows it, and how.
+const FORM: u8 = 1;
+/// 128 bits of the MAC: more than anybody can guess, and a link that still fits a line.
+const TAG: usize = 16;
+/// Labels keep what is derived apart, from each other and from whatever else the signing key is used for.
+const KEY_LABEL: &[u8] = b"apptremind links v1: key";
+const KID_LABEL: &[u8] = b"apptremind links v1: kid";
+
+impl Links {
+    /// Derives its own key (HKDF, RFC 5869), so that there is no second secret to keep.
+    ///
+    /// # Errors
+    /// When none can be derived.
+    pub fn try_new(key: &SigningKey) -> Result<Self, KeyError> {
+        let derived = Hkdf::<Sha256>::new(None, &key.secret());
+        let (mut secret, mut kid) = ([0; 32], [0; 4]);
+        derived.expand(KEY_LABEL, &mut secret).map_err(|_length| KeyError::Derive)?;
+        derived.expand(KID_LABEL, &mut kid).map_err(|_length| KeyError::Derive)?;
+        let key = Hmac::new_from_slice(&secret).map_err(|_length| KeyError::Derive)?;
+        Ok(Self { kid, key })
+    }
+
+    /// The link as text that can stand in a URL.
+    #[must_use]
+    pub fn manage(&self, link: Link) -> String {
+        let mut bytes = vec![FORM];
+        bytes.extend(self.kid);
+        bytes.extend(link.bytes());
+        self.sealed(Audience::Manage, &[], bytes)
+    }
+
+    /// What a link stands for; nothing when it is not one of ours, or not any more.
+    #[must_use]
+    pub fn managed(&self, text: &str) -> Option<Link> {
+        let body = self.opened(Audience::Manage, &[], text)?;
+        let ([FORM], body) = body.split_first_chunk()? else { return None };
+        let (kid, body) = body.split_first_chunk()?;
+        let (id, generation) = body.split_first_chunk()?;
+        let appointment_id = AppointmentId::new(Uuid::from_bytes(*id));
+        let generation = u16::from_be_bytes(generation.try_into().ok()?);
+        let current = Link::of(appointment_id);
+        (*kid == self.kid && generation == current.generation).then_some(current)
+    }
+
+    /// Authorises one change by the holder of this link, of the appointment at this version. Every change
+    /// makes another version, so the change itself spends it.
+    #[must_use]
+    pub fn nonce(&self, link: Link, version: u64, expires: Timestamp) -> String {
+        let mut bytes = version.to_be_bytes().to_vec();
+        bytes.extend(expires.as_second().to_be_bytes());
+        self.sealed(Audience::Change, &link.bytes().collect::<Vec<_>>(), bytes)
+    }
+
+    /// The version that a nonce was given out for.
+    ///
+    /// # Errors
+    /// When it was not given out for this link, or has expired.
+    pub fn version(&self, link: Link, nonce: &str, now: Timestamp) -> Result<u64, NonceRefused> {
+        let about: Vec<u8> = link.bytes().collect();
+        let body = self.opened(Audience::Change, &about, nonce).ok_or(NonceRefused::Forged)?;
+        let (version, expires) = body.split_first_chunk().ok_or(NonceRefused::Forged)?;
+        let expires = expires.try_into().map_err(|_length| NonceRefused::Forged)?;
+        if now.as_second() >= i64::from_be_bytes(expires) {
+            return Err(NonceRefused::Expired);
+        }
+        Ok(u64::from_be_bytes(*version))
+    }
+
+    /// Everything before `body` has one length for one audience, so no two messages are alike.
+    fn mac(&self, audience: Audience, about: &[u8], body: &[u8]) -> Hmac<Sha256> {
+        let mac = self.key.clone().chain_update(audience.as_str()).chain_update([0]);
+        mac.chain_update(about).chain_update(body)
+    }
+
+    fn sealed(&self, audience: Audience, about: &[u8], mut body: Vec<u8>) -> String {
+        let tag = self.mac(audience, about, &body).finalize().into_bytes();
+        body.extend(tag.iter().take(TAG));
+        URL_SAFE_NO_PAD.encode(body)
+    }
+
+    /// Compares in constant time.
+    fn opened(&self, audience: Audience, about: &[u8], text: &str) -> Option<Vec<u8>> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (body, tag) = bytes.split_last_chunk::<TAG>()?;
+        self.mac(audience, about, body).verify_truncated_left(tag).ok()?;
+        bytes.truncate(bytes.len() - TAG);
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use streams::clock;
+
+    use super::*;
+
+    fn links() -> Links {
+        Links::try_new(&SigningKey::generate()).unwrap()
+    }
+
+    fn link() -> Link {
+        Link::of(AppointmentId::new(clock::new_id()))
+    }
+
+    #[test]
+    fn a_link_is_url_safe_and_stands_for_one_appointment() {
+        let (links, link) = (links(), link());
+        let text = links.manage(link);
+        assert_eq!(text, links.manage(link), "it is computed, not made up");
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{text}");
+        assert_eq!(links.managed(&text), Some(link));
+        assert_eq!(self::links().managed(&text), None, "of another key");
+    }
+
+    #[test]
+    fn a_link_with_any_bit_changed_or_cut_is_not_ours() {
+        let (links, link) = (links(), link());
+        let text = links.manage(link);
+        let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut forged = bytes.clone();
+            forged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(links.managed(&URL_SAFE_NO_PAD.encode(forged)), None, "bit {bit}");
+        }
+        for length in 0..text.len() {
+            assert_eq!(links.managed(&text[..length]), None, "cut to {length}");
+        }
+        for odd in [format!("{text}A"), format!("{text}="), format!(" {text}"), format!("{text}\0")]
+        {
+            assert_eq!(links.managed(&odd), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_of_another_generation_is_refused_though_it_is_signed() {
+        let (links, link) = (links(), link());
+        let old = Link { generation: link.generation - 1, ..link };
+        assert_eq!(links.managed(&links.manage(old)), None);
+    }
+
+    #[test]
+    fn a_nonce_is_for_its_link_and_version_until_it_expires() {
+        let (links, link, now) = (links(), link(), clock::now());
+        let expires = now + SignedDuration::from_mins(1);
+        let nonce = links.nonce(link, 3, expires);
+        assert_eq!(links.version(link, &nonce, now), Ok(3));
+        assert_eq!(links.version(link, &nonce, expires), Err(NonceRefused::Expired));
+        let forged = Err(NonceRefused::Forged);
+        assert_eq!(links.version(self::link(), &nonce, now), forged, "of another appointment");
+        let old = Link { generation: link.generation - 1, ..link };
+        assert_eq!(links.version(old, &nonce, now), forged, "of another generation");
+        assert_eq!(self::links().version(link, &nonce, now), forged, "of another key");
+        let bytes = URL_SAFE_NO_PAD.decode(&nonce).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut altered = bytes.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            let altered = URL_SAFE_NO_PAD.encode(altered);
+            assert_eq!(links.version(link, &altered, now), forged, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_no_nonce_and_a_nonce_no_link() {
+        let (links, link, now) = (links(), link(), clock::now());
+        let nonce = links.nonce(link, 1, now + SignedDuration::from_mins(1));
+        assert_eq!(links.managed(&nonce), None);
+        assert_eq!(links.version(link, &links.manage(link), now), Err(NonceRefused::Forged));
+    }
+}
