@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod events;
 mod http;
+mod manage;
 mod replay;
 mod serve;
 mod settings;

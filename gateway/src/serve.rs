@@ -151,6 +151,7 @@ fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
     Ok(Api::from(Rooms {
         commands: system.commands.clone(),
         identity: system.identity(settings)?,
+        manage_urls: System::manage_urls(settings)?,
         near: slots.beside(),
         slots,
         availability,

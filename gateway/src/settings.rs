@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use reactors::Smtp;
+use url::Url;
 
 /// What the process is told from outside. `.env.example` says the same with a line on each.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) smtp: Smtp,
     pub(crate) http_host: String,
     pub(crate) http_port: u16,
+    /// Where guests reach the API, without a slash at its end: links in mails begin with it.
+    pub(crate) public_url: String,
     /// Where `/metrics` listens: loopback unless told otherwise.
     pub(crate) admin_host: String,
     pub(crate) admin_port: u16,
@@ -100,6 +103,15 @@ impl Reader {
     }
 }
 
+/// An address that paths can be put behind.
+fn base(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    let http = matches!(url.scheme(), "http" | "https") && url.has_host();
+    (http && plain && nobody).then(|| url.as_str().trim_end_matches('/').to_owned())
+}
+
 impl Settings {
     /// # Errors
     /// Every setting that is wrong.
@@ -140,6 +152,10 @@ impl Settings {
         let database_connections = reader.number("DATABASE_CONNECTIONS", 20, 2, 1_000);
         let http_host = reader.text("HTTP_HOST", Some("127.0.0.1"));
         let http_port = reader.number("HTTP_PORT", 8_080, 0, u16::MAX);
+        let here = format!("http://127.0.0.1:{http_port}");
+        let public_url = base(&reader.text("PUBLIC_URL", Some(&here)));
+        let rule = "must be an http:// or https:// address without user, query and fragment";
+        reader.check(public_url.is_some(), "PUBLIC_URL", rule);
         let admin_host = reader.text("ADMIN_HOST", Some("127.0.0.1"));
         let admin_port = reader.number("ADMIN_PORT", 9_090, 0, u16::MAX);
         let signing_key_file = reader.text("SIGNING_KEY_FILE", Some(".local/signing-key.pem"));
@@ -154,6 +170,7 @@ impl Settings {
                 smtp,
                 http_host,
                 http_port,
+                public_url: public_url.unwrap_or_default(),
                 admin_host,
                 admin_port,
                 signing_key_file: signing_key_file.into(),
@@ -182,6 +199,7 @@ mod tests {
             ("FREE_MONTHLY_CAP", "0"),
             ("NATS_URL", "nats://one:4222,two:4222"),
             ("NATS_REPLICAS", "2"),
+            ("PUBLIC_URL", "booking.example"),
         ])
         .unwrap_err()
         .to_string();
@@ -192,6 +210,7 @@ mod tests {
             "FREE_MONTHLY_CAP",
             "NATS_URL",
             "NATS_REPLICAS",
+            "PUBLIC_URL",
         ];
         for name in all {
             assert!(error.contains(&format!("APPTREMIND_{name} ")), "{name} in {error}");
@@ -207,6 +226,20 @@ mod tests {
         .unwrap();
         let shown = format!("{settings:?}");
         assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn links_begin_with_the_public_address_which_is_this_machine_unless_told() {
+        let database = ("DATABASE_URL", "postgres://db/apptremind");
+        let address = |pairs: &[(&str, &str)]| {
+            read(&[&[database], pairs].concat()).map(|settings| settings.public_url)
+        };
+        assert_eq!(address(&[("HTTP_PORT", "81")]).unwrap(), "http://127.0.0.1:81");
+        let behind_a_proxy = address(&[("PUBLIC_URL", "https://Book.example/salons/")]).unwrap();
+        assert_eq!(behind_a_proxy, "https://book.example/salons");
+        for odd in ["ftp://book.example", "https://me@book.example", "https://b.example?x", "/b"] {
+            assert!(address(&[("PUBLIC_URL", odd)]).is_err(), "{odd}");
+        }
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use commands::{
     Commands, Policy,
-    identity::{Identity, Passwords, SigningKey, Tokens},
+    identity::{Identity, Links, Passwords, SigningKey, Tokens},
 };
 use streams::{Database, Nudge, broker::Broker, log::Log};
 
-use crate::settings::Settings;
+use crate::{manage::ManageUrls, settings::Settings};
 
 /// What commands and queries need.
 #[derive(Clone)]
@@ -39,14 +39,16 @@ impl System {
 
     /// Signing in, with the key from its file.
     pub(crate) fn identity(&self, settings: &Settings) -> anyhow::Result<Identity> {
-        let path = &settings.signing_key_file;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).context("the folder of the signing key")?;
-        }
-        let key = SigningKey::read_or_create(path).with_context(|| path.display().to_string())?;
+        let key = signing_key(settings)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let passwords = Passwords::try_new(cores).map_err(|error| anyhow::anyhow!(error))?;
         Ok(Identity::new(self.commands.clone(), passwords, Tokens::try_new(&key)?))
+    }
+
+    /// Links for guests, with a key that is derived from the one in the file.
+    pub(crate) fn manage_urls(settings: &Settings) -> anyhow::Result<ManageUrls> {
+        let links = Links::try_new(&signing_key(settings)?)?;
+        Ok(ManageUrls::new(links, settings.public_url.clone()))
     }
 
     /// Sending, by the mail server of the settings.
@@ -55,4 +57,12 @@ impl System {
         let notifier = reactors::Notifier::try_new(self.log.clone(), settings.smtp, timing)?;
         Ok(Arc::new(notifier))
     }
+}
+
+fn signing_key(settings: &Settings) -> anyhow::Result<SigningKey> {
+    let path = &settings.signing_key_file;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).context("the folder of the signing key")?;
+    }
+    SigningKey::read_or_create(path).with_context(|| path.display().to_string())
 }

@@ -77,6 +77,9 @@ pub(crate) struct BookedAnswer {
     #[schema(value_type = String)]
     service_id: ServiceId,
     price: Price,
+    /// Where the guest sees and changes the visit. Whoever has it may: keep it as a password.
+    #[schema(format = "uri")]
+    manage_url: String,
     position: String,
 }
 
@@ -241,7 +244,9 @@ fn refusal(refused: BookingRefused) -> Problem {
     }
 }
 
-fn answer(booked: &Booked, position: String) -> BookedAnswer {
+/// The address is made anew for each answer, also for one that is replayed: what is stored under the key
+/// has no secret in it.
+fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer {
     BookedAnswer {
         appointment_id: booked.appointment_id,
         status: booked.status.as_str(),
@@ -250,6 +255,7 @@ fn answer(booked: &Booked, position: String) -> BookedAnswer {
         staff_id: booked.staff_id,
         service_id: booked.service_id,
         price: booked.price.into(),
+        manage_url,
         position,
     }
 }
@@ -274,7 +280,8 @@ pub(crate) async fn book(
         Ok(done) => done,
         Err(error) => return Err(api.refused(error, business_id, &book).await),
     };
-    let body = answer(&done.value, done.position.to_string());
+    let manage_url = api.manage_urls.url(done.value.appointment_id);
+    let body = answer(&done.value, manage_url, done.position.to_string());
     let location = format!("/api/v1/appointments/{}", body.appointment_id);
     let written = Written::new(StatusCode::CREATED, done.position, body).at(location);
     Ok(Written { replayed: done.replayed, ..written })

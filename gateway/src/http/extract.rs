@@ -7,6 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use commands::{CommandError, identity::Link};
 use domain::{BusinessId, UserId, user::Role};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use streams::Actor;
@@ -62,6 +63,31 @@ impl FromRequestParts<Api> for Owner {
                 "only the owner of the business may do this",
             )),
         }
+    }
+}
+
+/// Somebody who holds the manage link of an appointment, which names one in its own path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guest {
+    pub(crate) link: Link,
+    pub(crate) business_id: BusinessId,
+}
+
+impl FromRequestParts<Api> for Guest {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, api).await;
+        let link = path.ok().and_then(|path| api.manage_urls.links().managed(&path.0));
+        let Some(link) = link else {
+            metrics::counter!("apptremind_links_refused_total").increment(1);
+            return Err(Problem::not_found());
+        };
+        let found: Result<_, CommandError<std::convert::Infallible>> =
+            api.commands.business_of(link.appointment_id).await;
+        let found = found.map_err(|error| Problem::of(error, |never| match never {}))?;
+        let business_id = found.ok_or_else(Problem::not_found)?;
+        Ok(Self { link, business_id })
     }
 }
 

@@ -11,6 +11,7 @@ mod extract;
 mod health;
 mod identity;
 mod limit;
+mod manage;
 mod negotiate;
 mod problem;
 mod public;
@@ -45,6 +46,8 @@ use tower_http::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::manage::ManageUrls;
+
 pub(crate) use problem::Problem;
 pub(crate) use slots_body::SlotsBody;
 
@@ -58,6 +61,7 @@ pub(crate) struct Api(Arc<Rooms>);
 pub(crate) struct Rooms {
     pub(crate) commands: Commands,
     pub(crate) identity: Identity,
+    pub(crate) manage_urls: ManageUrls,
     pub(crate) availability: Availability,
     pub(crate) slots: Answers<SlotsBody>,
     /// For finding the slots nearest to one that is taken.
@@ -124,6 +128,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(public::business))
         .routes(routes!(slots::slots))
         .routes(routes!(book::book))
+        .merge(by_link())
         .routes(routes!(appointments::list))
         .routes(routes!(appointments::get, appointments::delete))
         .routes(routes!(appointments::history))
@@ -133,6 +138,14 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(calendars::get))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
+}
+
+/// What the holder of a manage link sees and does: for nobody else's eyes, caches included.
+fn by_link() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(manage::get))
+        .routes(routes!(manage::cancel))
+        .layer(middleware::map_response(manage::keep_secret))
 }
 
 /// The API document (`OpenAPI` 3.1).

@@ -63,6 +63,8 @@ fn what_was_promised_is_in_the_document() {
         "GET /api/v1/public/businesses/{handle}",
         "GET /api/v1/public/slots",
         "POST /api/v1/public/book",
+        "GET /api/v1/public/appointments/{link}",
+        "POST /api/v1/public/appointments/{link}/cancel",
         "GET /api/v1/appointments",
         "GET /api/v1/appointments/{id}",
         "DELETE /api/v1/appointments/{id}",

@@ -44,6 +44,7 @@ async fn a_visit_is_booked_by_instant_by_local_time_and_with_anybody_who_is_free
         "appointment_id": id, "status": "booked", "start": start, "end": end,
         "staff_id": salon.staff[0], "service_id": salon.service_id,
         "price": {"amount": 4500, "currency": "USD"}, "position": position,
+        "manage_url": booked["manage_url"],
     });
     assert_eq!(booked, expected);
     assert_eq!(location, format!("/api/v1/appointments/{id}"));

@@ -10,6 +10,7 @@ mod calendars;
 mod cluster;
 mod faults;
 mod identity;
+mod manage;
 mod odd_peers;
 mod odd_requests;
 mod ownership;

@@ -124,6 +124,14 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
+/// Of an address that points to the server under test.
+pub(crate) fn path_of(url: &Value) -> String {
+    let url = text(url);
+    let rest = url.strip_prefix("http://127.0.0.1:").unwrap_or_else(|| panic!("{url}"));
+    let (_, path) = rest.split_once('/').unwrap_or_else(|| panic!("{url}"));
+    format!("/{path}")
+}
+
 /// The first multiple of five minutes at least `minutes` from now.
 pub(crate) fn start_in(minutes: i64) -> Timestamp {
     let at = (streams::clock::now() + SignedDuration::from_mins(minutes)).as_second();

@@ -19,6 +19,8 @@ pub(crate) struct Addresses {
     pub(crate) folder: std::sync::Arc<tempfile::TempDir>,
     pub(crate) free_monthly_cap: u32,
     pub(crate) nats_replicas: u32,
+    /// What is logged.
+    pub(crate) log: &'static str,
 }
 
 /// Servers of a test's own.
@@ -51,8 +53,8 @@ impl Stand {
 impl Addresses {
     pub(crate) fn new(database_url: String, nats_url: String, smtp_url: String) -> Self {
         let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
-        let (free_monthly_cap, nats_replicas) = (1_000_000, 1);
-        Self { database_url, nats_url, smtp_url, folder, free_monthly_cap, nats_replicas }
+        let (free_monthly_cap, nats_replicas, log) = (1_000_000, 1, "warn,apptremind=info");
+        Self { database_url, nats_url, smtp_url, folder, free_monthly_cap, nats_replicas, log }
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -66,6 +68,8 @@ impl Addresses {
             .env("APPTREMIND_SIGNING_KEY_FILE", self.folder.path().join("key.pem"))
             .env("APPTREMIND_FREE_MONTHLY_CAP", self.free_monthly_cap.to_string())
             .env("APPTREMIND_NATS_REPLICAS", self.nats_replicas.to_string())
+            .env("APPTREMIND_LOG", self.log)
+            .env_remove("APPTREMIND_PUBLIC_URL")
             .env("APPTREMIND_ADMIN_PORT", "0");
         command
     }

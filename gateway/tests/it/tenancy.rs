@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::{
-    salon::{Salon, fresh_email, start_in, text, wait_until},
+    salon::{Salon, fresh_email, path_of, start_in, text, wait_until},
     stand::{Answer, Client, Stand},
 };
 
@@ -45,15 +45,17 @@ struct Things {
     salon: Salon,
     email: String,
     time_off: String,
-    /// To cancel, to delete, to complete, to miss.
+    /// To cancel, to delete, to complete, to miss, and one for its guest.
     appointments: Vec<String>,
+    /// The path of a manage link, and the nonce that its view answered.
+    managed: (String, String),
     refresh_token: String,
 }
 
 /// Operations that end something come last. A new operation belongs in here.
 #[expect(clippy::too_many_lines, reason = "one line each")]
 fn table(things: &Things) -> Vec<Operation> {
-    let Things { salon, email, time_off, appointments, refresh_token } = things;
+    let Things { salon, email, time_off, appointments, managed, refresh_token } = things;
     let one = |name: &'static str, access, path: String, body: Value, answer| Operation {
         name,
         access,
@@ -76,6 +78,8 @@ fn table(things: &Things) -> Vec<Operation> {
         json!({"name": "Wash", "duration_minutes": 5, "price": {"amount": 1, "currency": "USD"}});
     let away = json!({"start": start_in(9_000), "end": start_in(9_060)});
     let booking = salon.booking(0, start_in(3_000));
+    let (link, nonce) = managed;
+    let off = json!({ "nonce": nonce });
     // The same answer at any time.
     let as_of = streams::clock::now();
     let calendar = format!("/api/v1/calendars/{}?from=2026-03-02&as_of={as_of}", salon.staff[0]);
@@ -97,6 +101,14 @@ fn table(things: &Things) -> Vec<Operation> {
         one("GET /api/v1/public/businesses/{handle}", Anybody, handle, json!(null), 200),
         one("GET /api/v1/public/slots", Anybody, slots, json!(null), 200),
         one("POST /api/v1/public/book", Anybody, "/api/v1/public/book".into(), booking, 201),
+        one("GET /api/v1/public/appointments/{link}", Anybody, link.clone(), json!(null), 200),
+        one(
+            "POST /api/v1/public/appointments/{link}/cancel",
+            Anybody,
+            format!("{link}/cancel"),
+            off,
+            200,
+        ),
         one("GET /api/v1/business/profile", Member, business("profile"), json!(null), 200),
         one(
             "PATCH /api/v1/business/profile",
@@ -228,6 +240,10 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
         let booked = salon.book(staff, start).await.expect(201);
         appointments.push(text(&booked["appointment_id"]));
     }
+    let booked = salon.book(0, start_in(2_200)).await.expect(201);
+    appointments.push(text(&booked["appointment_id"]));
+    let link = path_of(&booked["manage_url"]);
+    let nonce = text(&client.read(&link).await.expect(200)["nonce"]);
     let email = text(&salon.owner.read("/api/v1/auth/me").await.expect(200)["email"]);
     let login = json!({"email": email, "password": "correct horse"});
     let session = client.post("/api/v1/auth/login", &login).await.expect(200);
@@ -241,7 +257,8 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
         .await;
     }
     stand.addresses.caught_up().await;
-    (Things { salon, email, time_off, appointments, refresh_token }, begins)
+    let managed = (link, nonce);
+    (Things { salon, email, time_off, appointments, managed, refresh_token }, begins)
 }
 
 /// Somebody who works for the business, until there are invitations.

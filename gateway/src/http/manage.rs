@@ -1,0 +1,299 @@
+//! What guests see and do by the link in their mails.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use commands::{
+    CommandError,
+    appointment::{CancelByGuest, GuestRefused},
+    identity::NonceRefused,
+};
+use domain::{AppointmentId, ServiceId, StaffId, Zone, appointment::Status};
+use jiff::{SignedDuration, Timestamp};
+use projections::agenda::GuestView;
+use serde::{Deserialize, Serialize};
+use streams::{Actor, clock};
+use utoipa::ToSchema;
+
+use super::{
+    Api, Problem,
+    answer::{Price, Written},
+    appointments, context,
+    extract::{self, Guest},
+};
+
+/// How long a view can be acted on. Long enough to think it over; a new view gives another nonce.
+const NONCE_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+
+/// An appointment as its guest sees it.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "appointment_id": "appt_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "status": "booked",
+    "start": "2026-03-02T14:00:00Z", "end": "2026-03-02T14:30:00Z",
+    "timezone": "America/New_York",
+    "local_start": "2026-03-02T09:00:00-05:00", "local_end": "2026-03-02T09:30:00-05:00",
+    "guest_time": {"timezone": "Europe/London",
+        "local_start": "2026-03-02T14:00:00+00:00", "local_end": "2026-03-02T14:30:00+00:00"},
+    "service": {"id": "svc_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "name": "Haircut"},
+    "staff": {"id": "staff_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "name": "Dana"},
+    "price": {"amount": 4500, "currency": "USD"},
+    "business": {"name": "Salon Dana", "handle": "salon-dana", "address": "1 Main St", "contact": null},
+    "cancellation": {"allowed": true, "until": "2026-03-01T14:00:00Z", "notice_minutes": 1440},
+    "nonce": "AAAAAAAAAAEAAAAAaaWqADdPbDG6kGd9xqXN30yY7CM",
+    "nonce_expires_at": "2026-02-27T10:00:00Z",
+}))]
+pub(crate) struct GuestAppointment {
+    #[schema(value_type = String)]
+    appointment_id: AppointmentId,
+    /// `booked`, `cancelled`, `completed` or `no_show`.
+    status: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    end: Timestamp,
+    /// On the clock of the business.
+    #[serde(flatten)]
+    business_time: LocalTime,
+    /// On the guest's own clock, when that shows another time.
+    guest_time: Option<LocalTime>,
+    service: GuestService,
+    staff: GuestStaff,
+    price: Price,
+    business: GuestBusiness,
+    cancellation: Cancellation,
+    /// Authorises one change: whichever is made spends it, and so does anybody else's.
+    nonce: String,
+    #[schema(value_type = String, format = DateTime)]
+    nonce_expires_at: Timestamp,
+}
+
+/// Start and end with the offset of a zone.
+#[derive(PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct LocalTime {
+    #[schema(value_type = String)]
+    timezone: Zone,
+    #[schema(example = "2026-03-02T09:00:00-05:00")]
+    local_start: String,
+    #[schema(example = "2026-03-02T09:30:00-05:00")]
+    local_end: String,
+}
+
+impl LocalTime {
+    fn of(view: &GuestView, zone: &Zone) -> Self {
+        let local = |at: Timestamp| at.display_with_offset(zone.tz().to_offset(at)).to_string();
+        let (local_start, local_end) =
+            (local(view.visit.slot.start()), local(view.visit.slot.end()));
+        Self { timezone: zone.clone(), local_start, local_end }
+    }
+
+    fn shows_the_same(&self, other: &Self) -> bool {
+        self.local_start == other.local_start && self.local_end == other.local_end
+    }
+}
+
+/// What is done.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GuestService {
+    #[schema(value_type = String)]
+    id: ServiceId,
+    /// Null when it is not offered any more.
+    name: Option<String>,
+}
+
+/// Who serves.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GuestStaff {
+    #[schema(value_type = String)]
+    id: StaffId,
+    /// Null when they do not work there any more.
+    name: Option<String>,
+}
+
+/// Where it is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GuestBusiness {
+    name: String,
+    handle: String,
+    address: Option<String>,
+    contact: Option<String>,
+}
+
+/// Whether it can be called off, and until when.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Cancellation {
+    allowed: bool,
+    /// The last instant at which a booked visit can be called off.
+    #[schema(value_type = String, format = DateTime)]
+    until: Timestamp,
+    /// How long before the start that is.
+    notice_minutes: u32,
+}
+
+/// Why it is called off, and by which view.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "reason": "I am ill", "nonce": "AAAAAAAAAAEAAAAAaaWqADdPbDG6kGd9xqXN30yY7CM",
+}))]
+pub(crate) struct GuestCancelRequest {
+    /// For the business to read.
+    reason: Option<String>,
+    /// From the view of this link. Good for one change.
+    nonce: String,
+}
+
+impl Api {
+    async fn guest_view(&self, guest: Guest) -> Result<(u64, GuestAppointment), Problem> {
+        let id = guest.link.appointment_id;
+        let found = self.agenda.seen_by_guest(guest.business_id, id).await?;
+        let view = found.ok_or_else(Problem::not_found)?;
+        let now = clock::now();
+        let nonce_expires_at = now + NONCE_LIFETIME;
+        let nonce = self.manage_urls.links().nonce(guest.link, view.version, nonce_expires_at);
+        Ok((view.version, GuestAppointment::of(id, &view, now, nonce, nonce_expires_at)))
+    }
+
+    /// The version that the guest acts on.
+    fn seen_version(&self, guest: Guest, nonce: &str, now: Timestamp) -> Result<u64, Problem> {
+        self.manage_urls.links().version(guest.link, nonce, now).map_err(|refused| match refused {
+            NonceRefused::Forged => {
+                note_nonce(guest, "forged");
+                Problem::invalid_field("nonce", refused.to_string())
+            }
+            NonceRefused::Expired => {
+                note_nonce(guest, "expired");
+                gone("nonce_expired", "the nonce has expired; look again for a new one")
+            }
+        })
+    }
+}
+
+impl GuestAppointment {
+    fn of(
+        appointment_id: AppointmentId,
+        view: &GuestView,
+        now: Timestamp,
+        nonce: String,
+        nonce_expires_at: Timestamp,
+    ) -> Self {
+        let profile = &view.business.profile.value;
+        let business_time = LocalTime::of(view, &profile.timezone);
+        let guest_time = view.timezone.as_ref().map(|zone| LocalTime::of(view, zone));
+        let guest_time = guest_time.filter(|there| !there.shows_the_same(&business_time));
+        let notice_minutes = profile.booking_policy.cancel_notice_minutes;
+        let until = view.visit.cancel_deadline(notice_minutes);
+        let allowed = view.status == Status::Booked && now <= until;
+        let service = view.business.services.get(&view.visit.service_id);
+        let staff = view.business.staff.get(&view.visit.staff_id);
+        Self {
+            appointment_id,
+            status: view.status.as_str(),
+            start: view.visit.slot.start(),
+            end: view.visit.slot.end(),
+            business_time,
+            guest_time,
+            service: GuestService {
+                id: view.visit.service_id,
+                name: service.map(|service| service.value.name.clone()),
+            },
+            staff: GuestStaff {
+                id: view.visit.staff_id,
+                name: staff.map(|member| member.value.name.clone()),
+            },
+            price: view.visit.price.into(),
+            business: GuestBusiness {
+                name: profile.name.clone(),
+                handle: profile.handle.clone(),
+                address: profile.address.clone(),
+                contact: profile.contact.clone(),
+            },
+            cancellation: Cancellation { allowed, until, notice_minutes },
+            nonce,
+            nonce_expires_at,
+        }
+    }
+}
+
+/// Puts on record what became of a nonce: one that is spent was sent again, or comes from an old view.
+fn note_nonce(guest: Guest, outcome: &'static str) {
+    metrics::counter!("apptremind_nonces_total", "outcome" => outcome).increment(1);
+    if outcome != "accepted" {
+        let appointment = guest.link.appointment_id;
+        tracing::info!(%appointment, outcome, "a change by link was refused for its nonce");
+    }
+}
+
+fn gone(code: &'static str, detail: &str) -> Problem {
+    Problem::new(StatusCode::GONE, code, detail)
+}
+
+fn refused(error: CommandError<GuestRefused>, guest: Guest) -> Problem {
+    Problem::of(error, |refused| match refused {
+        GuestRefused::Invalid(errors) => Problem::invalid(errors),
+        GuestRefused::Spent => {
+            note_nonce(guest, "spent");
+            let detail = "the nonce is spent: the appointment has changed; look again";
+            gone("nonce_spent", detail)
+        }
+        GuestRefused::Appointment(error) => appointments::refusal(&error),
+    })
+}
+
+/// Whoever has the link may act: no answer is kept anywhere, nor is the address passed on or listed.
+pub(super) async fn keep_secret(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("x-robots-tag"), "noindex, nofollow"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The appointment behind a manage link. Looking never changes anything.
+///
+/// A link that is not ours, or not any more, is not found.
+#[utoipa::path(get, path = "/api/v1/public/appointments/{link}", tag = "public",
+    operation_id = "get_appointment_as_guest",
+    params(("link" = String, Path, description = "the last part of `manage_url`; a secret")),
+    responses((status = 200, body = GuestAppointment)))]
+pub(crate) async fn get(
+    guest: Guest,
+    State(api): State<Api>,
+) -> Result<Json<GuestAppointment>, Problem> {
+    Ok(Json(api.guest_view(guest).await?.1))
+}
+
+/// Call the appointment behind a manage link off, once. Its pending reminders end.
+#[utoipa::path(post, path = "/api/v1/public/appointments/{link}/cancel", tag = "public",
+    operation_id = "cancel_appointment_as_guest",
+    params(("link" = String, Path, description = "the last part of `manage_url`; a secret")),
+    request_body = GuestCancelRequest,
+    responses(
+        (status = 200, body = GuestAppointment),
+        (status = 409, body = Problem, description = "`wrong_state`: it has ended"),
+        (status = 410, body = Problem, description = "`nonce_spent`: the appointment has changed since the \
+            nonce was given out, perhaps by this very request; `nonce_expired`"),
+        (status = 422, body = Problem, description = "`too_late_to_cancel`, with `rule`, \
+            `notice_minutes` and `deadline`; `invalid_request`, also for a nonce of another link"),
+        (status = 503, body = Problem)))]
+pub(crate) async fn cancel(
+    guest: Guest,
+    State(api): State<Api>,
+    extract::Json(request): extract::Json<GuestCancelRequest>,
+) -> Result<Written<GuestAppointment>, Problem> {
+    let context = context::command(guest.business_id, Actor::Guest);
+    let version = api.seen_version(guest, &request.nonce, context.now)?;
+    let appointment_id = guest.link.appointment_id;
+    let cancel = CancelByGuest { appointment_id, version, reason: request.reason };
+    let done = api.commands.cancel_by_guest(&cancel, &context).await;
+    let done = done.map_err(|error| refused(error, guest))?;
+    note_nonce(guest, "accepted");
+    let (version, body) = api.guest_view(guest).await?;
+    Ok(Written::new(StatusCode::OK, done.position, body).etag(version))
+}
