@@ -2,6 +2,7 @@
 
 use commands::identity::{Link, Links};
 use domain::AppointmentId;
+use reactors::GuestLinks;
 
 /// Makes the addresses that guests are given, and knows its own links again.
 #[derive(Debug, Clone)]
@@ -23,5 +24,11 @@ impl ManageUrls {
     pub(crate) fn url(&self, appointment_id: AppointmentId) -> String {
         let link = self.links.manage(Link::of(appointment_id));
         format!("{}/api/v1/public/appointments/{link}", self.public_url)
+    }
+}
+
+impl GuestLinks for ManageUrls {
+    fn manage_url(&self, appointment_id: AppointmentId) -> String {
+        self.url(appointment_id)
     }
 }

@@ -53,9 +53,10 @@ impl System {
 
     /// Sending, by the mail server of the settings.
     pub(crate) fn notifier(&self, settings: Settings) -> anyhow::Result<Arc<reactors::Notifier>> {
+        let links = Arc::new(Self::manage_urls(&settings)?);
         let timing = reactors::Timing::default();
-        let notifier = reactors::Notifier::try_new(self.log.clone(), settings.smtp, timing)?;
-        Ok(Arc::new(notifier))
+        let log = self.log.clone();
+        Ok(Arc::new(reactors::Notifier::try_new(log, settings.smtp, links, timing)?))
     }
 }
 

@@ -13,11 +13,18 @@ mod work;
 
 use std::{sync::Arc, time::Duration};
 
+use domain::AppointmentId;
 pub use mail::TemplateError;
 pub use notifier::Notifier;
 pub use smtp::{Smtp, SmtpAddressError};
 use streams::{broker::Broker, consumer, log::Log};
 use tokio_util::sync::CancellationToken;
+
+/// Makes the addresses that guests are sent. Whoever runs the notifier knows the keys.
+pub trait GuestLinks: std::fmt::Debug + Send + Sync {
+    /// Where the guest manages the appointment: a secret, for their mails only.
+    fn manage_url(&self, appointment_id: AppointmentId) -> String;
+}
 
 /// How long things may take and how often they are tried.
 #[derive(Debug, Clone)]

@@ -378,6 +378,40 @@ async fn a_guest_who_is_too_late_is_told_the_rule_and_the_time() {
     stand.addresses.assert_healthy();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmation_and_reminder_carry_the_link_of_the_answer() {
+    let mut stand = Stand::new().await;
+    stand.addresses.public_url = Some("https://book.example/salons/".to_owned());
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    salon.set(&json!({"reminder_offsets_minutes": [10]})).await;
+    let answer = salon.book(0, start_in(60)).await.expect(201);
+    let url = text(&answer["manage_url"]);
+    let path = url.strip_prefix("https://book.example/salons").unwrap();
+    salon.guest.read(path).await.expect(200);
+    let arrived = async |count: usize| {
+        eventually("the mail arrives", async || {
+            let mails = stand.mail.messages().await;
+            (mails.len() == count).then(|| mails.last().unwrap().clone())
+        })
+        .await
+    };
+    let confirmation = arrived(1).await;
+    eventually("the reminder is planned", async || {
+        let now = "UPDATE notification SET next_at = now() WHERE kind = 'reminder' RETURNING kind";
+        stand.database.texts(now).await.pop()
+    })
+    .await;
+    let reminder = arrived(2).await;
+    assert!(reminder.subject.starts_with("Reminder"), "{reminder:?}");
+    for mail in [confirmation, reminder] {
+        let (text, html) = (mail.text.unwrap(), mail.html.unwrap());
+        assert!(text.contains(&format!(": {url}")), "{text}");
+        assert!(html.contains(&format!("href=\"{url}\"")), "{html}");
+        assert!(!mail.subject.contains(&url[40..]) && !mail.message_id.contains(&url[40..]));
+    }
+}
+
 #[tokio::test]
 async fn a_replayed_booking_answers_the_same_link_and_stores_none() {
     let stand = Stand::new().await;

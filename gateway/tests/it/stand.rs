@@ -21,6 +21,8 @@ pub(crate) struct Addresses {
     pub(crate) nats_replicas: u32,
     /// What is logged.
     pub(crate) log: &'static str,
+    /// What links begin with; the process itself when absent.
+    pub(crate) public_url: Option<String>,
 }
 
 /// Servers of a test's own.
@@ -54,7 +56,16 @@ impl Addresses {
     pub(crate) fn new(database_url: String, nats_url: String, smtp_url: String) -> Self {
         let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
         let (free_monthly_cap, nats_replicas, log) = (1_000_000, 1, "warn,apptremind=info");
-        Self { database_url, nats_url, smtp_url, folder, free_monthly_cap, nats_replicas, log }
+        Self {
+            database_url,
+            nats_url,
+            smtp_url,
+            folder,
+            free_monthly_cap,
+            nats_replicas,
+            log,
+            public_url: None,
+        }
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -69,7 +80,7 @@ impl Addresses {
             .env("APPTREMIND_FREE_MONTHLY_CAP", self.free_monthly_cap.to_string())
             .env("APPTREMIND_NATS_REPLICAS", self.nats_replicas.to_string())
             .env("APPTREMIND_LOG", self.log)
-            .env_remove("APPTREMIND_PUBLIC_URL")
+            .env("APPTREMIND_PUBLIC_URL", self.public_url.as_deref().unwrap_or_default())
             .env("APPTREMIND_ADMIN_PORT", "0");
         command
     }

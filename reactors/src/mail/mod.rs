@@ -55,6 +55,7 @@ impl Mails {
         state: &BusinessState,
         visit: &Visit,
         contact: &Contact,
+        manage_url: &str,
     ) -> Result<Mail, TemplateError> {
         let profile = &state.profile.value;
         // A service or staff member may be gone by now; the visit stands all the same.
@@ -73,6 +74,7 @@ impl Mails {
             staff => staff,
             when => when,
             guest_when => guest_when,
+            manage_url => manage_url,
         };
         let part = |suffix| -> Result<String, TemplateError> {
             Ok(self.templates.get_template(&format!("{kind}.{suffix}"))?.render(&values)?)
@@ -106,6 +108,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    const MANAGE_URL: &str = "https://book.example/salons/api/v1/public/appointments/AQ-_";
 
     fn render(kind: &str, guest: &str, timezone: Option<&str>) -> Mail {
         let (service_id, staff_id) = (ServiceId::new(Uuid::nil()), StaffId::new(Uuid::nil()));
@@ -151,7 +155,7 @@ mod tests {
         };
         Mails::try_new()
             .unwrap()
-            .render(kind, business.registered().unwrap(), &visit, &contact)
+            .render(kind, business.registered().unwrap(), &visit, &contact, MANAGE_URL)
             .unwrap()
     }
 
@@ -171,6 +175,20 @@ mod tests {
             away.text
         );
         assert!(away.html.contains("09:00 EDT"), "{}", away.html);
+    }
+
+    #[test]
+    fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
+        for kind in ["confirmation", "reminder"] {
+            let mail = render(kind, "Ada", None);
+            let line = format!("\nSee or cancel your visit: {MANAGE_URL}\n");
+            assert!(mail.text.contains(&line), "{}", mail.text);
+            assert!(mail.html.contains(&format!("href=\"{MANAGE_URL}\"")), "{}", mail.html);
+            for part in [&mail.text, &mail.html] {
+                assert_eq!(part.matches(MANAGE_URL).count(), 1, "{part}");
+            }
+            assert!(!mail.subject.contains("AQ-_"), "{}", mail.subject);
+        }
     }
 
     #[test]

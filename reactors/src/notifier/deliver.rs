@@ -211,7 +211,8 @@ impl Notifier {
         let contact = agenda.contact(work.business_id, work.appointment_id).await?;
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
-        let mail = self.mails.render(&work.kind, state, visit, &contact)?;
+        let manage_url = self.links.manage_url(work.appointment_id);
+        let mail = self.mails.render(&work.kind, state, visit, &contact, &manage_url)?;
         Ok(Prepared::Mail { mail, to })
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use queue::{publish, run};
 
-use crate::{Timing, mail::Mails, smtp::Smtp};
+use crate::{GuestLinks, Timing, mail::Mails, smtp::Smtp};
 
 /// Sends one message at a time; used by many tasks at once.
 #[derive(Debug)]
@@ -21,18 +21,24 @@ pub struct Notifier {
     log: Log,
     smtp: Smtp,
     mails: Mails,
+    links: Arc<dyn GuestLinks>,
     timing: Timing,
     sends: TaskTracker,
 }
 
 impl Notifier {
-    /// Sends by this server.
+    /// Sends by this server, with these links.
     ///
     /// # Errors
     /// When a template of ours does not parse.
-    pub fn try_new(log: Log, smtp: Smtp, timing: Timing) -> Result<Self, crate::TemplateError> {
+    pub fn try_new(
+        log: Log,
+        smtp: Smtp,
+        links: Arc<dyn GuestLinks>,
+        timing: Timing,
+    ) -> Result<Self, crate::TemplateError> {
         let mails = Mails::try_new()?;
-        Ok(Self { log, smtp, mails, timing, sends: TaskTracker::new() })
+        Ok(Self { log, smtp, mails, links, timing, sends: TaskTracker::new() })
     }
 
     pub(crate) const fn timing(&self) -> &Timing {
