@@ -5,7 +5,7 @@ The inbox of ./scripts/dev, and the tests' mail provider: it can be told to refu
     mailsink.py --smtp-port 0 --http-port 0 --dir DIR     writes DIR/ports.json once both ports listen
 
 GET    /                          the inbox, for people; /messages/<n> shows one message
-GET    /api/messages?to=a@b.c     [{n, message_id, from, to, subject, received_at, text, html}]
+GET    /api/messages?to=a@b.c     [{n, message_id, from, to, subject, received_at, text, html, calendar, attachments}]
 GET    /api/counts                {message_id: how many times it was accepted}
 DELETE /api/messages              forgets all messages
 POST   /api/faults                {"mode", "seconds", "count"}: what the next `count` mails meet (see MODES)
@@ -105,6 +105,10 @@ def parts(raw):
             found[name] = body.get_content() if body is not None else None
         except (LookupError, ValueError):  # an unknown charset
             found[name] = body.get_payload()
+    invitations = [part for part in message.walk() if part.get_content_type() == "text/calendar"]
+    # Bytes, decoded here: the library would mend line ends, which matter in this format.
+    found["calendar"] = invitations[0].get_payload(decode=True).decode() if invitations else None
+    found["attachments"] = [part.get_filename() for part in message.iter_attachments()]
     return found
 
 
@@ -203,6 +207,8 @@ def message_page(record):
     lines.append(("Message-ID", mail["message_id"]))
     body = f'<p><a href="/">Inbox</a><h1>{html.escape(mail["subject"])}</h1><table>'
     body += "".join(f"<tr><th>{name}<td>{html.escape(value)}" for name, value in lines) + "</table>"
+    if mail["attachments"]:
+        body += f"<p>Attached: {html.escape(', '.join(str(name) for name in mail['attachments']))}"
     if mail["html"] is not None:
         body += f'<h2>HTML</h2><iframe sandbox title="The message as HTML" srcdoc="{html.escape(mail["html"])}"></iframe>'
     if mail["text"] is not None:

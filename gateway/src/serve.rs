@@ -152,6 +152,7 @@ fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
         commands: system.commands.clone(),
         identity: system.identity(settings)?,
         manage_urls: System::manage_urls(settings)?,
+        organizer: settings.smtp.address(),
         near: slots.beside(),
         slots,
         availability,

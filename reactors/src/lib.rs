@@ -5,6 +5,7 @@
 
 mod dispatcher;
 mod housekeeping;
+mod ics;
 mod mail;
 mod notifier;
 mod scheduler;
@@ -14,6 +15,7 @@ mod work;
 use std::{sync::Arc, time::Duration};
 
 use domain::AppointmentId;
+pub use ics::GuestCalendar;
 pub use mail::TemplateError;
 pub use notifier::Notifier;
 pub use smtp::{Smtp, SmtpAddressError};

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use lettre::{
     Address, Message,
-    message::{Mailbox, MultiPart},
+    message::{Attachment, Mailbox, MultiPart, SinglePart, header::ContentType},
     transport::smtp::{
         authentication::{Credentials, Mechanism},
         client::{AsyncSmtpConnection, TlsParameters},
@@ -112,6 +112,12 @@ impl Smtp {
         })
     }
 
+    /// The address that mails come from.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.from.email.to_string()
+    }
+
     /// The message, named after what it is so that a second copy could be recognised.
     pub(crate) fn message(&self, work: &Work, mail: &Mail, to: &str) -> Result<Message, BoxError> {
         let address = self.from.email.clone();
@@ -121,7 +127,7 @@ impl Smtp {
             .from(Mailbox::new(Some(mail.from_name.clone()), address))
             .to(Mailbox::new(None, Address::from_str(to)?))
             .subject(mail.subject.clone())
-            .multipart(MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone()))?)
+            .multipart(body(mail)?)?)
     }
 
     /// Everything up to RCPT. Nothing has been sent if this fails.
@@ -161,6 +167,17 @@ impl Smtp {
         }
         Ok(connection)
     }
+}
+
+/// Some clients enter an invitation that is one of the alternatives, others only show what is attached.
+fn body(mail: &Mail) -> Result<MultiPart, BoxError> {
+    let words = MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone());
+    let Some(invitation) = &mail.invitation else { return Ok(words) };
+    let inline = ContentType::parse("text/calendar; charset=utf-8; method=REQUEST")?;
+    let inline = SinglePart::builder().header(inline).body(invitation.clone());
+    let attached = ContentType::parse("application/ics")?;
+    let attached = Attachment::new("appointment.ics".to_owned()).body(invitation.clone(), attached);
+    Ok(MultiPart::mixed().multipart(words.singlepart(inline)).singlepart(attached))
 }
 
 impl Ready {

@@ -9,6 +9,8 @@ SINK_WHEELS=aiosmtpd==1.4.6
 # shellcheck disable=SC2034
 YAML_WHEEL=pyyaml==6.0.3
 # shellcheck disable=SC2034
+CALENDAR_WHEEL=icalendar==6.3.2
+# shellcheck disable=SC2034
 TOOL_WHEELS="typos==1.52.0 taplo==0.9.3"
 
 # at_least VERSION WANTED: compares dotted numbers.

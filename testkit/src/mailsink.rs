@@ -42,6 +42,10 @@ pub struct Mail {
     pub text: Option<String>,
     /// The other body.
     pub html: Option<String>,
+    /// The invitation among the bodies.
+    pub calendar: Option<String>,
+    /// Names of files.
+    pub attachments: Vec<String>,
 }
 
 /// What the next mails meet.
@@ -171,6 +175,8 @@ mod tests {
             subject: "Hi".into(),
             text: Some("Body\r\n".into()),
             html: None,
+            calendar: None,
+            attachments: vec![],
         };
         let mails = sink.messages().await;
         assert_eq!(mails.len(), 1);

@@ -4,7 +4,7 @@ use axum::{
     Json,
     extract::State,
     http::{HeaderName, HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use commands::{
     CommandError,
@@ -14,6 +14,7 @@ use commands::{
 use domain::{AppointmentId, ServiceId, StaffId, Zone, appointment::Status};
 use jiff::{SignedDuration, Timestamp};
 use projections::agenda::GuestView;
+use reactors::GuestCalendar;
 use serde::{Deserialize, Serialize};
 use streams::{Actor, clock};
 use utoipa::ToSchema;
@@ -267,6 +268,34 @@ pub(crate) async fn get(
     State(api): State<Api>,
 ) -> Result<Json<GuestAppointment>, Problem> {
     Ok(Json(api.guest_view(guest).await?.1))
+}
+
+/// The appointment behind a manage link as a calendar file (iCalendar), which also takes it out again.
+#[utoipa::path(get, path = "/api/v1/public/appointments/{link}/calendar.ics", tag = "public",
+    operation_id = "get_calendar_file_as_guest",
+    params(("link" = String, Path, description = "the last part of `manage_url`; a secret")),
+    responses((status = 200, body = String, content_type = "text/calendar")))]
+pub(crate) async fn calendar(
+    guest: Guest,
+    State(api): State<Api>,
+) -> Result<impl IntoResponse, Problem> {
+    let appointment_id = guest.link.appointment_id;
+    let view = api.agenda.seen_by_guest(guest.business_id, appointment_id).await?;
+    let view = view.ok_or_else(Problem::not_found)?;
+    let calendar = GuestCalendar {
+        appointment_id,
+        version: view.version,
+        visit: &view.visit,
+        status: view.status,
+        business: &view.business,
+        organizer: &api.organizer,
+        now: clock::now(),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/calendar; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "inline; filename=\"appointment.ics\""),
+    ];
+    Ok((headers, calendar.published()))
 }
 
 /// Call the appointment behind a manage link off, once. Its pending reminders end.

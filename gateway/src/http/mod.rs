@@ -62,6 +62,8 @@ pub(crate) struct Rooms {
     pub(crate) commands: Commands,
     pub(crate) identity: Identity,
     pub(crate) manage_urls: ManageUrls,
+    /// Who invites guests, in their calendars: the address that mails come from.
+    pub(crate) organizer: String,
     pub(crate) availability: Availability,
     pub(crate) slots: Answers<SlotsBody>,
     /// For finding the slots nearest to one that is taken.
@@ -145,6 +147,7 @@ fn by_link() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(manage::get))
         .routes(routes!(manage::cancel))
+        .routes(routes!(manage::calendar))
         .layer(middleware::map_response(manage::keep_secret))
 }
 

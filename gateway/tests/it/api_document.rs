@@ -65,6 +65,7 @@ fn what_was_promised_is_in_the_document() {
         "POST /api/v1/public/book",
         "GET /api/v1/public/appointments/{link}",
         "POST /api/v1/public/appointments/{link}/cancel",
+        "GET /api/v1/public/appointments/{link}/calendar.ics",
         "GET /api/v1/appointments",
         "GET /api/v1/appointments/{id}",
         "DELETE /api/v1/appointments/{id}",

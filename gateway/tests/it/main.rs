@@ -6,6 +6,7 @@ mod appointments;
 mod bad_input;
 mod booking;
 mod business;
+mod calendar_files;
 mod calendars;
 mod cluster;
 mod faults;

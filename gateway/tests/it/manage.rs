@@ -181,13 +181,14 @@ async fn a_link_that_is_forged_cut_or_mixed_is_not_found() {
         let answer = salon.guest.read(&path).await;
         assert_eq!(answer.header("cache-control"), "no-store", "{link}");
         answer.problem(404, "not_found");
+        salon.guest.read(&format!("{path}/calendar.ics")).await.problem(404, "not_found");
         let cancel = format!("{path}/cancel");
         let body = json!({ "nonce": nonce });
         salon.guest.post(&cancel, &body).await.problem(404, "not_found");
         salon.owner.post(&cancel, &body).await.problem(404, "not_found");
     }
     assert!(
-        process.metric("apptremind_links_refused_total").await >= 3.0 * (links.len() - 1) as f64
+        process.metric("apptremind_links_refused_total").await >= 4.0 * (links.len() - 1) as f64
     );
     assert_eq!((events(&stand, &ours.id).await, events(&stand, &theirs.id).await), (1, 1));
     // A link is no password for anything else.

@@ -103,6 +103,13 @@ fn table(things: &Things) -> Vec<Operation> {
         one("POST /api/v1/public/book", Anybody, "/api/v1/public/book".into(), booking, 201),
         one("GET /api/v1/public/appointments/{link}", Anybody, link.clone(), json!(null), 200),
         one(
+            "GET /api/v1/public/appointments/{link}/calendar.ics",
+            Anybody,
+            format!("{link}/calendar.ics"),
+            json!(null),
+            200,
+        ),
+        one(
             "POST /api/v1/public/appointments/{link}/cancel",
             Anybody,
             format!("{link}/cancel"),

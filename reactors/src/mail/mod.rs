@@ -17,6 +17,8 @@ pub(crate) struct Mail {
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) html: String,
+    /// For the guest's calendar: an invitation (METHOD:REQUEST).
+    pub(crate) invitation: Option<String>,
 }
 
 /// Renders mails.
@@ -89,6 +91,7 @@ impl Mails {
             subject,
             text: part("txt")?,
             html: part("html")?,
+            invitation: None,
         })
     }
 }

@@ -2,7 +2,7 @@ use domain::{
     NotificationId,
     appointment::{Appointment, Status},
     business::Business,
-    notification::NotificationCommand,
+    notification::{Kind, NotificationCommand},
 };
 use lettre::Message;
 use projections::agenda::Agenda;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::Notifier;
 use crate::{
+    GuestCalendar,
     mail::Mail,
     smtp::{HandOver, Ready, SmtpRefusal},
     work::{self, Work},
@@ -204,7 +205,7 @@ impl Notifier {
         let stands = appointment.state.known().filter(|(visit, status)| {
             *status == Status::Booked && visit.slot.start() == work.expires_at
         });
-        let (Some(state), Some((visit, _))) = (business.state.registered(), stands) else {
+        let (Some(state), Some((visit, status))) = (business.state.registered(), stands) else {
             return Ok(Prepared::CalledOff);
         };
         let agenda = Agenda::new(self.log.clone());
@@ -212,7 +213,19 @@ impl Notifier {
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let manage_url = self.links.manage_url(work.appointment_id);
-        let mail = self.mails.render(&work.kind, state, visit, &contact, &manage_url)?;
+        let mut mail = self.mails.render(&work.kind, state, visit, &contact, &manage_url)?;
+        if work.kind == Kind::Confirmation.as_str() {
+            let calendar = GuestCalendar {
+                appointment_id: work.appointment_id,
+                version: appointment.sequence,
+                visit,
+                status,
+                business: state,
+                organizer: &self.smtp.address(),
+                now: clock::now(),
+            };
+            mail.invitation = Some(calendar.invitation(&contact.name, &to));
+        }
         Ok(Prepared::Mail { mail, to })
     }
 }

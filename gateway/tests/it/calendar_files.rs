@@ -1,0 +1,156 @@
+//! Calendar files, read by a program that is not ours.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use serde_json::{Value, json};
+use testkit::{eventually, mailsink::Mail};
+
+use crate::{
+    salon::{Salon, path_of, start_in, text},
+    stand::{Client, Stand},
+};
+
+/// Prints what the Python package icalendar reads: instants in UTC, and the words.
+const READER: &str = r#"
+import datetime, json, sys
+import icalendar
+
+calendar = icalendar.Calendar.from_ical(sys.stdin.buffer.read())
+assert not calendar.errors, calendar.errors
+shown = {"method": calendar["METHOD"], "version": calendar["VERSION"], "events": []}
+for event in calendar.walk("VEVENT"):
+    assert not event.errors, event.errors
+    one = {name: str(event[name.upper()]) for name in ("uid", "summary", "status", "location") if name in event}
+    for name in ("dtstart", "dtend"):
+        moment = event[name.upper()].dt
+        assert moment.tzinfo is not None, moment
+        one[name] = moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    one["sequence"] = int(event["SEQUENCE"])
+    for name in ("organizer", "attendee"):
+        if name in event:
+            one[name] = [str(event[name.upper()]), event[name.upper()].params.get("CN")]
+    shown["events"].append(one)
+json.dump(shown, sys.stdout)
+"#;
+
+fn read(file: &str) -> Value {
+    let python = std::env::var("APPTREMIND_TEST_PYTHON").expect("run the tests by ./scripts/test");
+    let mut child = Command::new(python)
+        .args(["-c", READER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(file.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}\n{file}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+async fn file(client: &Client, link: &str) -> String {
+    let answer = client.read(&format!("{link}/calendar.ics")).await;
+    assert_eq!(answer.header("content-type"), "text/calendar; charset=utf-8");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    text(&answer.expect(200))
+}
+
+async fn mail_to(stand: &Stand, address: &str) -> Mail {
+    eventually("the confirmation arrives", async || {
+        let mails = stand.mail.messages().await;
+        mails.into_iter().find(|mail| mail.to.iter().any(|to| to == address))
+    })
+    .await
+}
+
+/// Nine o'clock of the business, once in winter and once in summer.
+fn mornings(zone: &str) -> [(String, Timestamp); 2] {
+    let zone = TimeZone::get(zone).unwrap();
+    let today = zone.to_datetime(streams::clock::now()).date();
+    let next = |month| -> Date {
+        let day = jiff::civil::date(today.year(), month, 10);
+        if day > today { day } else { jiff::civil::date(today.year() + 1, month, 10) }
+    };
+    [1, 7].map(|month| {
+        let local = next(month).at(9, 0, 0, 0);
+        (local.to_string(), zone.to_timestamp(local).unwrap())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calendars_of_others_show_a_visit_at_its_instant_wherever_the_business_is() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::with(&process.client(), 1, 45).await;
+    salon.set(&json!({"booking_policy": {"window_days": 730}})).await;
+    let minutes = SignedDuration::from_mins(45);
+    let mut instants = vec![];
+    for zone in ["America/Los_Angeles", "America/New_York", "Europe/London", "Australia/Sydney"] {
+        salon.set(&json!({ "timezone": zone })).await;
+        for (n, (local, start)) in mornings(zone).into_iter().enumerate() {
+            let address =
+                format!("guest{n}@{}.example", zone.to_lowercase().replace(['/', '_'], "-"));
+            let mut body = salon.booking(0, start);
+            body["start"] = json!(local);
+            body["customer"]["email"] = json!(address);
+            let booked = salon.guest.post("/api/v1/public/book", &body).await.expect(201);
+            assert_eq!(booked["start"], json!(start), "{zone}");
+            let link = path_of(&booked["manage_url"]);
+            let mut expected = json!({
+                "uid": format!("{}@apptremind", text(&booked["appointment_id"])), "sequence": 0,
+                "summary": "Cut at Test Salon", "status": "CONFIRMED",
+                "dtstart": start, "dtend": start + minutes,
+                "organizer": ["mailto:reminders@apptremind.example", "Test Salon"],
+            });
+            let shown = read(&file(&salon.guest, &link).await);
+            assert_eq!(shown["events"], json!([expected]), "{zone}");
+            assert_eq!((&shown["method"], &shown["version"]), (&json!("PUBLISH"), &json!("2.0")));
+
+            // The same in the mail, as an invitation to this guest.
+            let mail = mail_to(&stand, &address).await;
+            assert!(mail.text.is_some() && mail.html.is_some(), "{mail:?}");
+            assert_eq!(mail.attachments, ["appointment.ics"]);
+            let shown = read(mail.calendar.as_deref().unwrap());
+            expected["attendee"] = json!([format!("mailto:{address}"), "Ada Guest"]);
+            assert_eq!(
+                (&shown["method"], &shown["events"]),
+                (&json!("REQUEST"), &json!([expected]))
+            );
+            instants.push(start);
+        }
+    }
+    instants.dedup();
+    assert_eq!(instants.len(), 8, "no two zones have their mornings at once");
+}
+
+#[tokio::test]
+async fn a_cancelled_visit_is_taken_out_of_the_calendar_by_the_same_name() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let name = r#"Dana's "Salon"; Spa, \Co"#;
+    salon
+        .set(&json!({"name": name, "address": "1 Main St\r\nEND:VEVENT\n3rd floor; left, left"}))
+        .await;
+    let booked = salon.book(0, start_in(60)).await.expect(201);
+    let link = path_of(&booked["manage_url"]);
+    let before = read(&file(&salon.guest, &link).await);
+    let event = &before["events"][0];
+    assert_eq!(event["summary"], format!("Cut at {name}"));
+    assert_eq!(event["location"], "1 Main St\nEND:VEVENT\n3rd floor; left, left");
+    assert_eq!(before["events"].as_array().unwrap().len(), 1);
+
+    let nonce = text(&salon.guest.read(&link).await.expect(200)["nonce"]);
+    salon.guest.post(&format!("{link}/cancel"), &json!({ "nonce": nonce })).await.expect(200);
+    let after = read(&file(&salon.guest, &link).await);
+    assert_eq!((&before["method"], &after["method"]), (&json!("PUBLISH"), &json!("CANCEL")));
+    let mut expected = event.clone();
+    expected["status"] = json!("CANCELLED");
+    expected["sequence"] = json!(1);
+    assert_eq!(after["events"], json!([expected]));
+}
