@@ -1,7 +1,7 @@
-//! Where guests manage their appointments.
+//! Addresses that are secrets: where guests manage their appointments, and where staff read theirs.
 
 use commands::identity::{Link, Links};
-use domain::AppointmentId;
+use domain::{AppointmentId, StaffId};
 use reactors::GuestLinks;
 
 /// Makes the addresses that guests are given, and knows its own links again.
@@ -24,6 +24,11 @@ impl ManageUrls {
     pub(crate) fn url(&self, appointment_id: AppointmentId) -> String {
         let link = self.links.manage(Link::of(appointment_id));
         format!("{}/api/v1/public/appointments/{link}", self.public_url)
+    }
+
+    /// A secret too: it shows who comes to whom.
+    pub(crate) fn feed_url(&self, staff_id: StaffId) -> String {
+        format!("{}/api/v1/public/feeds/{}.ics", self.public_url, self.links.feed(staff_id))
     }
 }
 

@@ -11,6 +11,7 @@ use icalendar::{
     Attendee, Calendar, Component, Event, EventLike, EventStatus, PartStat, Property, Role,
 };
 use jiff::Timestamp;
+use projections::agenda::AgendaRow;
 
 /// A visit in its guest's calendar.
 #[derive(Debug, Clone, Copy)]
@@ -53,17 +54,7 @@ impl GuestCalendar<'_> {
 
     fn file(&self, method: &str, event: Event) -> Calendar {
         let method = if self.status == Status::Cancelled { "CANCEL" } else { method };
-        let mut calendar = Calendar::empty();
-        for (name, value) in [
-            ("VERSION", "2.0"),
-            ("PRODID", "-//ApptRemind//ApptRemind//EN"),
-            ("CALSCALE", "GREGORIAN"),
-            ("METHOD", method),
-        ] {
-            calendar.append_property((name, value));
-        }
-        calendar.push(event);
-        calendar
+        calendar(method).push(event).done()
     }
 
     fn event(&self) -> Event {
@@ -74,24 +65,75 @@ impl GuestCalendar<'_> {
             Status::Booked | Status::Completed | Status::NoShow => EventStatus::Confirmed,
             Status::Cancelled => EventStatus::Cancelled,
         };
-        let mut event = Event::with_uid(&format!("{}@apptremind", self.appointment_id));
+        let organizer = Property::new("ORGANIZER", format!("mailto:{}", self.organizer))
+            .add_parameter("CN", &parameter(&profile.name))
+            .done();
+        let mut event = entry(self.appointment_id, self.version, self.now);
         event
-            .sequence(u32::try_from(self.version.saturating_sub(1)).unwrap_or(u32::MAX))
-            .timestamp(utc(self.now))
             .starts(utc(self.visit.slot.start()))
             .ends(utc(self.visit.slot.end()))
             .summary(&text(&format!("{what} at {}", profile.name)))
-            .append_property(
-                Property::new("ORGANIZER", format!("mailto:{}", self.organizer))
-                    .add_parameter("CN", &parameter(&profile.name))
-                    .done(),
-            );
+            .append_property(organizer);
         event.status(status);
         if let Some(address) = &profile.address {
             event.location(&text(address));
         }
         event
     }
+}
+
+/// How often calendars should look for news.
+const REFRESH: chrono::Duration = chrono::Duration::hours(1);
+
+/// The visits of a staff member, for a calendar that subscribes to them.
+#[must_use]
+pub fn staff_calendar<'a>(
+    staff: &str,
+    business: &BusinessState,
+    visits: impl IntoIterator<Item = &'a AgendaRow>,
+    now: Timestamp,
+) -> String {
+    let profile = &business.profile.value;
+    let name = text(&format!("{staff} at {}", profile.name));
+    let mut calendar = calendar("PUBLISH");
+    calendar.append_property(("X-WR-CALNAME", name.as_str())).ttl(&REFRESH);
+    for visit in visits {
+        let service = business.services.get(&visit.service_id);
+        let what = service.map_or("Appointment", |service| service.value.name.as_str());
+        let summary = match &visit.customer_name {
+            Some(guest) => text(&format!("{what}: {guest}")),
+            None => text(what),
+        };
+        let mut event = entry(visit.appointment_id, visit.version, now);
+        event.starts(utc(visit.start)).ends(utc(visit.end)).summary(&summary);
+        event.status(EventStatus::Confirmed);
+        if let Some(address) = &profile.address {
+            event.location(&text(address));
+        }
+        calendar.push(event);
+    }
+    calendar.to_string()
+}
+
+fn calendar(method: &str) -> Calendar {
+    let mut calendar = Calendar::empty();
+    for (name, value) in [
+        ("VERSION", "2.0"),
+        ("PRODID", "-//ApptRemind//ApptRemind//EN"),
+        ("CALSCALE", "GREGORIAN"),
+        ("METHOD", method),
+    ] {
+        calendar.append_property((name, value));
+    }
+    calendar
+}
+
+/// What names a visit in all calendars, and which word about it is the last.
+fn entry(appointment_id: AppointmentId, version: u64, now: Timestamp) -> Event {
+    Event::with_uid(&format!("{appointment_id}@apptremind"))
+        .sequence(u32::try_from(version.saturating_sub(1)).unwrap_or(u32::MAX))
+        .timestamp(utc(now))
+        .done()
 }
 
 /// Whole seconds, as calendars have them; years that nobody books are the epoch.

@@ -15,7 +15,7 @@ mod work;
 use std::{sync::Arc, time::Duration};
 
 use domain::AppointmentId;
-pub use ics::GuestCalendar;
+pub use ics::{GuestCalendar, staff_calendar};
 pub use mail::TemplateError;
 pub use notifier::Notifier;
 pub use smtp::{Smtp, SmtpAddressError};

@@ -1,8 +1,8 @@
-//! Manage links and the nonces of changes. Both are computed anew whenever they are needed and never
-//! stored: whoever reads the tables or the log of events cannot manage anybody's appointment.
+//! Manage links, the nonces of changes, and the links of calendar feeds. All are computed anew whenever
+//! they are needed and never stored: whoever reads the tables or the log of events cannot use anybody's.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::AppointmentId;
+use domain::{AppointmentId, StaffId};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
@@ -21,14 +21,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// The generation of every appointment, until there is a command that raises it: it belongs into the
-    /// appointment's stream then, and is compared where the link is read.
-    const GENERATION: u16 = 1;
-
     /// The link of an appointment as it is given out now.
     #[must_use]
     pub const fn of(appointment_id: AppointmentId) -> Self {
-        Self { appointment_id, generation: Self::GENERATION }
+        Self { appointment_id, generation: GENERATION }
     }
 
     fn bytes(self) -> impl Iterator<Item = u8> {
@@ -62,6 +58,9 @@ impl std::fmt::Debug for Links {
     }
 }
 
+/// The generation of every link, until there is a command that raises it: it belongs into the stream of
+/// what the link stands for then, and is compared where the link is read.
+const GENERATION: u16 = 1;
 /// The first byte of a link: what follows it, and how.
 const FORM: u8 = 1;
 /// 128 bits of the MAC: more than anybody can guess, and a link that still fits a line.
@@ -87,23 +86,25 @@ impl Links {
     /// The link as text that can stand in a URL.
     #[must_use]
     pub fn manage(&self, link: Link) -> String {
-        let mut bytes = vec![FORM];
-        bytes.extend(self.kid);
-        bytes.extend(link.bytes());
-        self.sealed(Audience::Manage, &[], bytes)
+        self.named(Audience::Manage, link.appointment_id.uuid(), link.generation)
     }
 
     /// What a link stands for; nothing when it is not one of ours, or not any more.
     #[must_use]
     pub fn managed(&self, text: &str) -> Option<Link> {
-        let body = self.opened(Audience::Manage, &[], text)?;
-        let ([FORM], body) = body.split_first_chunk()? else { return None };
-        let (kid, body) = body.split_first_chunk()?;
-        let (id, generation) = body.split_first_chunk()?;
-        let appointment_id = AppointmentId::new(Uuid::from_bytes(*id));
-        let generation = u16::from_be_bytes(generation.try_into().ok()?);
-        let current = Link::of(appointment_id);
-        (*kid == self.kid && generation == current.generation).then_some(current)
+        self.meant(Audience::Manage, text).map(|id| Link::of(AppointmentId::new(id)))
+    }
+
+    /// The link of a staff member's calendar feed, as text that can stand in a URL.
+    #[must_use]
+    pub fn feed(&self, staff_id: StaffId) -> String {
+        self.named(Audience::Feed, staff_id.uuid(), GENERATION)
+    }
+
+    /// Whose feed a link stands for; nothing when it is not one of ours, or not any more.
+    #[must_use]
+    pub fn fed(&self, text: &str) -> Option<StaffId> {
+        self.meant(Audience::Feed, text).map(StaffId::new)
     }
 
     /// Authorises one change by the holder of this link, of the appointment at this version. Every change
@@ -128,6 +129,23 @@ impl Links {
             return Err(NonceRefused::Expired);
         }
         Ok(u64::from_be_bytes(*version))
+    }
+
+    fn named(&self, audience: Audience, id: Uuid, generation: u16) -> String {
+        let mut bytes = vec![FORM];
+        bytes.extend(self.kid);
+        bytes.extend(id.as_bytes());
+        bytes.extend(generation.to_be_bytes());
+        self.sealed(audience, &[], bytes)
+    }
+
+    fn meant(&self, audience: Audience, text: &str) -> Option<Uuid> {
+        let body = self.opened(audience, &[], text)?;
+        let ([FORM], body) = body.split_first_chunk()? else { return None };
+        let (kid, body) = body.split_first_chunk()?;
+        let (id, generation) = body.split_first_chunk()?;
+        let current = *kid == self.kid && *generation == GENERATION.to_be_bytes();
+        current.then_some(Uuid::from_bytes(*id))
     }
 
     /// Everything before `body` has one length for one audience, so no two messages are alike.
@@ -225,10 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_no_nonce_and_a_nonce_no_link() {
+    fn a_link_for_one_use_is_none_for_another() {
         let (links, link, now) = (links(), link(), clock::now());
         let nonce = links.nonce(link, 1, now + SignedDuration::from_mins(1));
-        assert_eq!(links.managed(&nonce), None);
+        let staff_id = StaffId::new(link.appointment_id.uuid());
+        let feed = links.feed(staff_id);
+        assert_eq!(links.fed(&feed), Some(staff_id));
+        assert_eq!((links.managed(&nonce), links.managed(&feed)), (None, None));
+        assert_eq!((links.fed(&nonce), links.fed(&links.manage(link))), (None, None));
         assert_eq!(links.version(link, &links.manage(link), now), Err(NonceRefused::Forged));
     }
 }

@@ -20,6 +20,8 @@ pub enum Audience {
     Manage,
     /// Changing an appointment, once.
     Change,
+    /// Reading the calendar feed of a staff member.
+    Feed,
 }
 
 impl Audience {
@@ -28,6 +30,7 @@ impl Audience {
             Self::Auth => "auth",
             Self::Manage => "manage",
             Self::Change => "change",
+            Self::Feed => "feed",
         }
     }
 }

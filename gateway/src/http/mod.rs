@@ -8,6 +8,7 @@ mod calendars;
 mod context;
 mod document;
 mod extract;
+mod feeds;
 mod health;
 mod identity;
 mod limit;
@@ -142,12 +143,15 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(health::readyz))
 }
 
-/// What the holder of a manage link sees and does: for nobody else's eyes, caches included.
+/// What the holder of a link sees and does, and where links are told: for nobody else's eyes, caches
+/// included.
 fn by_link() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(manage::get))
         .routes(routes!(manage::cancel))
         .routes(routes!(manage::calendar))
+        .routes(routes!(feeds::address))
+        .routes(routes!(feeds::feed))
         .layer(middleware::map_response(manage::keep_secret))
 }
 

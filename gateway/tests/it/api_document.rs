@@ -66,6 +66,8 @@ fn what_was_promised_is_in_the_document() {
         "GET /api/v1/public/appointments/{link}",
         "POST /api/v1/public/appointments/{link}/cancel",
         "GET /api/v1/public/appointments/{link}/calendar.ics",
+        "GET /api/v1/business/staff/{id}/calendar-feed",
+        "GET /api/v1/public/feeds/{file}",
         "GET /api/v1/appointments",
         "GET /api/v1/appointments/{id}",
         "DELETE /api/v1/appointments/{id}",

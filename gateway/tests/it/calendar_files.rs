@@ -154,3 +154,102 @@ async fn a_cancelled_visit_is_taken_out_of_the_calendar_by_the_same_name() {
     expected["sequence"] = json!(1);
     assert_eq!(after["events"], json!([expected]));
 }
+
+async fn feed_of(salon: &Salon, staff: usize) -> String {
+    let path = format!("/api/v1/business/staff/{}/calendar-feed", salon.staff[staff]);
+    let answer = salon.owner.read(&path).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    path_of(&answer.expect(200)["url"])
+}
+
+#[tokio::test]
+async fn a_staff_member_subscribes_to_their_own_visits_and_nobody_elses() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 2).await;
+    let other = Salon::open(&process.client(), 1).await;
+    let start = start_in(60);
+    let later = |minutes| start + SignedDuration::from_mins(minutes);
+    let mut ids = vec![];
+    for minutes in [0, 5, 10, 15] {
+        ids.push(text(&salon.book(0, later(minutes)).await.expect(201)["appointment_id"]));
+    }
+    salon.book(1, start).await.expect(201);
+    other.book(0, start).await.expect(201);
+    let cancel = format!("/api/v1/appointments/{}/cancel", ids[1]);
+    salon.owner.post(&cancel, &json!({})).await.expect(200);
+    stand.addresses.caught_up().await;
+    // As if two of them were over: 29 days ago, and 31.
+    for (id, days) in [(&ids[2], 29), (&ids[3], 31)] {
+        let uuid = id.trim_start_matches("appt_");
+        let sql = format!(
+            "UPDATE agenda.appointment SET starts_at = starts_at - interval '{days} days',
+                    ends_at = ends_at - interval '{days} days', status = 'completed', sequence = 2
+              WHERE appointment_id = '{uuid}'"
+        );
+        stand.database.execute(&sql).await;
+    }
+
+    let feed = feed_of(&salon, 0).await;
+    assert_eq!(feed, feed_of(&salon, 0).await, "it stays the same");
+    let answer = salon.guest.read(&feed).await;
+    assert_eq!(answer.header("content-type"), "text/calendar; charset=utf-8");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let file = text(&answer.expect(200));
+    assert!(file.contains("X-WR-CALNAME:Staff 0 at Test Salon\r\n"), "{file}");
+    let month_ago = later(10) - SignedDuration::from_hours(29 * 24);
+    let event = |id: &str, sequence: u32, start: Timestamp| {
+        json!({"uid": format!("{id}@apptremind"), "sequence": sequence, "status": "CONFIRMED",
+               "summary": "Cut: Ada Guest", "dtstart": start,
+               "dtend": start + SignedDuration::from_mins(5)})
+    };
+    let shown = read(&file);
+    let expected = json!([event(&ids[2], 1, month_ago), event(&ids[0], 0, start)]);
+    assert_eq!((&shown["method"], &shown["events"]), (&json!("PUBLISH"), &expected));
+
+    // Erased guests stay erased, and an empty calendar is one as well.
+    stand.database.execute("DELETE FROM appointment_private").await;
+    let shown = read(&text(&salon.guest.read(&feed).await.expect(200)));
+    assert_eq!(shown["events"][1]["summary"], "Cut");
+    let staff = format!("/api/v1/business/staff/{}", other.staff[0]);
+    let theirs = feed_of(&other, 0).await;
+    assert_eq!(
+        read(&text(&other.guest.read(&theirs).await.expect(200)))["events"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    other.owner.call(reqwest::Method::DELETE, &staff, None).await.expect(204);
+    other.guest.read(&theirs).await.problem(404, "not_found");
+    let gone = format!("{staff}/calendar-feed");
+    other.owner.read(&gone).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_feed_is_for_its_own_link_only_and_no_link_for_anything_else() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let feed = feed_of(&salon, 0).await;
+    let link = path_of(&salon.book(0, start_in(60)).await.expect(201)["manage_url"]);
+    let link = link.rsplit('/').next().unwrap();
+    let token = feed.rsplit('/').next().unwrap().trim_end_matches(".ics");
+    for forged in [
+        token.to_owned(),
+        format!("{token}.ICS"),
+        format!("{}.ics", &token[1..]),
+        format!("{}A.ics", &token[..token.len() - 1]),
+        format!("{link}.ics"),
+        format!("{}.ics", salon.staff[0]),
+        ".ics".to_owned(),
+    ] {
+        let path = format!("/api/v1/public/feeds/{forged}");
+        // The last character may have been an A.
+        if path != feed {
+            salon.guest.read(&path).await.problem(404, "not_found");
+        }
+    }
+    let managed = format!("/api/v1/public/appointments/{token}");
+    salon.guest.read(&managed).await.problem(404, "not_found");
+}

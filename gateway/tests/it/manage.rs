@@ -204,7 +204,7 @@ async fn a_link_that_is_forged_cut_or_mixed_is_not_found() {
 #[tokio::test]
 async fn a_guest_cancels_once_and_what_is_sent_again_is_gone() {
     let mut stand = Stand::new().await;
-    stand.addresses.log = "debug";
+    stand.addresses.log = "trace";
     let log = stand.addresses.folder.path().join("serve.log");
     let process = stand.serve_logging_to(&std::fs::File::create(&log).unwrap()).await;
     let salon = Salon::open(&process.client(), 1).await;

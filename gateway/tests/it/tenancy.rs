@@ -49,13 +49,14 @@ struct Things {
     appointments: Vec<String>,
     /// The path of a manage link, and the nonce that its view answered.
     managed: (String, String),
+    feed: String,
     refresh_token: String,
 }
 
 /// Operations that end something come last. A new operation belongs in here.
 #[expect(clippy::too_many_lines, reason = "one line each")]
 fn table(things: &Things) -> Vec<Operation> {
-    let Things { salon, email, time_off, appointments, managed, refresh_token } = things;
+    let Things { salon, email, time_off, appointments, managed, feed, refresh_token } = things;
     let one = |name: &'static str, access, path: String, body: Value, answer| Operation {
         name,
         access,
@@ -173,6 +174,14 @@ fn table(things: &Things) -> Vec<Operation> {
             json!(null),
             204,
         ),
+        one(
+            "GET /api/v1/business/staff/{id}/calendar-feed",
+            Owner,
+            staff("/calendar-feed"),
+            json!(null),
+            200,
+        ),
+        one("GET /api/v1/public/feeds/{file}", Anybody, feed.clone(), json!(null), 200),
         one("GET /api/v1/calendars/{staff_id}", Member, calendar, json!(null), 200),
         one("GET /api/v1/appointments", Member, "/api/v1/appointments".into(), json!(null), 200),
         one("GET /api/v1/appointments/{id}", Member, visit(0, ""), json!(null), 200),
@@ -265,7 +274,9 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     }
     stand.addresses.caught_up().await;
     let managed = (link, nonce);
-    (Things { salon, email, time_off, appointments, managed, refresh_token }, begins)
+    let path = format!("/api/v1/business/staff/{}/calendar-feed", salon.staff[0]);
+    let feed = path_of(&salon.owner.read(&path).await.expect(200)["url"]);
+    (Things { salon, email, time_off, appointments, managed, feed, refresh_token }, begins)
 }
 
 /// Somebody who works for the business, until there are invitations.

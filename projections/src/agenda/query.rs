@@ -93,6 +93,8 @@ pub struct AgendaRow {
     pub status: String,
     /// For how much.
     pub price: Money,
+    /// Sequence of its last event.
+    pub version: u64,
 }
 
 /// A page of a list.
@@ -169,6 +171,7 @@ fn from_row(row: &PgRow) -> Result<AgendaRow, ReadError> {
         start: at("starts_at")?.to_jiff(),
         end: at("ends_at")?.to_jiff(),
         status: row.try_get("status")?,
+        version: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
         price: Money {
             amount: row.try_get("price_amount")?,
             currency: currency
