@@ -40,18 +40,15 @@ impl Agenda {
         let histories = self.log.load(business_id, &keys).await?;
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let business: Loaded<Business> = histories.fold(&business_key)?;
-        let (Some((visit, status)), Some(state)) =
-            (appointment.state.known(), business.state.registered())
-        else {
-            return Ok(None);
-        };
+        let Some((visit, status)) = appointment.state.known() else { return Ok(None) };
+        let Business::Registered(business) = business.state else { return Ok(None) };
         let contact = self.contact(business_id, appointment_id).await?;
         let timezone = contact.and_then(|contact| contact.timezone?.parse().ok());
         Ok(Some(GuestView {
             visit: visit.clone(),
             status,
             version: appointment.sequence,
-            business: state.clone(),
+            business: *business,
             timezone,
         }))
     }
