@@ -36,6 +36,12 @@ impl SigningKey {
         Self { key: ed25519_dalek::SigningKey::from_bytes(&rand::random()) }
     }
 
+    /// The same key each time.
+    #[cfg(test)]
+    pub(super) fn of_seed(seed: [u8; 32]) -> Self {
+        Self { key: ed25519_dalek::SigningKey::from_bytes(&seed) }
+    }
+
     /// Reads the key, or makes the file when it is missing. Readable by its owner only.
     ///
     /// # Errors

@@ -185,6 +185,23 @@ mod tests {
         Link::of(AppointmentId::new(clock::new_id()))
     }
 
+    /// Links stand in mails for months: a build that makes others with the same key ends all of them. What
+    /// is pinned here was computed by another program, from RFC 2104 and RFC 5869.
+    #[test]
+    fn the_same_key_makes_the_same_links_for_ever() {
+        let links = Links::try_new(&SigningKey::of_seed([7; 32])).unwrap();
+        let id = Uuid::from_u128(1);
+        let link = Link::of(AppointmentId::new(id));
+        let manage = "AfQwRHgAAAAAAAAAAAAAAAAAAAABAAE_wJGJNNQsBkh9NZCf-p4i";
+        assert_eq!(links.manage(link), manage);
+        assert_eq!(links.managed(manage), Some(link));
+        let feed = "AfQwRHgAAAAAAAAAAAAAAAAAAAABAAGBaR8vAFpzyUqh-9bTPcRH";
+        assert_eq!(links.feed(StaffId::new(id)), feed);
+        let expires = "2026-03-02T09:00:00Z".parse().unwrap();
+        let nonce = "AAAAAAAAAAMAAAAAaaVRkG5QDs3sBg-tpSLp5Sy36fI";
+        assert_eq!(links.nonce(link, 3, expires), nonce);
+    }
+
     #[test]
     fn a_link_is_url_safe_and_stands_for_one_appointment() {
         let (links, link) = (links(), link());
