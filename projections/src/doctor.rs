@@ -82,12 +82,14 @@ const CHECKS: &[(&str, &str)] = &[
                               AND date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') = u.month)",
     ),
     (
-        "every booking that the scheduler has seen has its messages planned",
+        "every booking and move that the scheduler has seen has its messages planned",
         "SELECT e.aggregate_id FROM events e, consumer_checkpoint c
-          WHERE e.event_type = 'booking.appointment.booked.v1' AND c.consumer = 'schedule-reminders'
+          WHERE e.aggregate_type = 'appointment' AND e.payload ? 'visit'
+            AND c.consumer = 'schedule-reminders'
             AND (e.transaction_id, e.position) <= (c.transaction_id, c.position)
             AND (SELECT count(*) FROM notification n
-                  WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid)
+                  WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid
+                    AND n.version = 1 + coalesce((e.payload->>'revision')::integer, 0))
                 < 1 + jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes')",
     ),
     (
@@ -99,18 +101,22 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Appointments whose last event says that they are booked, kept or missed: their time is theirs.
+/// Appointments that are booked, kept or missed, as they were agreed last: their time is theirs.
 const BOOKED: &str = "
-WITH booked AS MATERIALIZED (
-  SELECT e.aggregate_id AS id, e.payload->'visit'->>'staff_id' AS staff,
-         e.payload->'visit'->'slot' AS slot,
-         tstzrange((e.payload->'visit'->'slot'->>'start')::timestamptz,
-                   (e.payload->'visit'->'slot'->>'end')::timestamptz) AS during
-    FROM events e
-   WHERE e.event_type = 'booking.appointment.booked.v1'
-     AND NOT EXISTS (SELECT FROM events c
-                      WHERE c.aggregate_type = e.aggregate_type AND c.aggregate_id = e.aggregate_id
-                        AND c.event_type = 'booking.appointment.cancelled.v1'))";
+WITH agreed AS (
+  SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload->'visit' AS visit
+    FROM events
+   WHERE aggregate_type = 'appointment' AND payload ? 'visit'
+   ORDER BY aggregate_id, sequence DESC
+), booked AS MATERIALIZED (
+  SELECT a.aggregate_id AS id, a.visit->>'staff_id' AS staff, a.visit->'slot' AS slot,
+         tstzrange((a.visit->'slot'->>'start')::timestamptz,
+                   (a.visit->'slot'->>'end')::timestamptz) AS during
+    FROM agreed a
+   WHERE NOT EXISTS (SELECT FROM events c
+                      WHERE c.aggregate_type = 'appointment' AND c.aggregate_id = a.aggregate_id
+                        AND c.event_type = 'booking.appointment.cancelled.v1'
+                        AND c.sequence > a.sequence))";
 
 /// Runs every check; those that hold are in the list with zero.
 ///

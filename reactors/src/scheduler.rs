@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use domain::{
     Aggregate, AppointmentId, BusinessId, Decide,
-    appointment::{Appointment, AppointmentEvent},
+    appointment::{Appointment, AppointmentEvent, Visit},
     notification::{
-        Notification, NotificationCommand, NotificationEvent, Plan, notification_id, plans_for,
+        Kind, Notification, NotificationCommand, NotificationEvent, Plan, notification_id,
+        plans_for,
     },
 };
 use jiff_sqlx::ToSqlx;
@@ -76,29 +77,45 @@ impl Reactor for Scheduler {
         let mut planned: Vec<Planned> = Vec::new();
         let mut called_off: Vec<&Work> = Vec::new();
         for (event, id, fact) in facts {
-            match fact {
-                AppointmentEvent::Booked { visit } => {
-                    for plan in plans_for(id, &visit, event.occurred_at) {
-                        if !known.contains_key(&notification_id(&plan).uuid()) {
-                            planned.push(plan_one(event, plan)?);
-                        }
-                    }
-                }
-                AppointmentEvent::Cancelled {}
-                | AppointmentEvent::Completed {}
-                | AppointmentEvent::MissedByGuest {} => {
-                    let of_this = |work: &&Work| work.appointment_id == id;
-                    called_off.extend(known.values().filter(of_this).filter(|w| can_stop(w)));
-                    planned
-                        .iter_mut()
-                        .filter(|planned| planned.plan.appointment_id == id)
-                        .for_each(Planned::call_off);
+            let (revision, agreed) = what_follows(fact);
+            // Plans count from 1 what revisions count from 0.
+            let old = |appointment, version| appointment == id && version <= revision;
+            let stale = |work: &&Work| old(work.appointment_id, work.version.unsigned_abs());
+            called_off.extend(known.values().filter(stale).filter(|work| can_stop(work)));
+            planned
+                .iter_mut()
+                .filter(|planned| old(planned.plan.appointment_id, planned.plan.version))
+                .for_each(Planned::call_off);
+            let Some((kind, visit)) = agreed else { continue };
+            for plan in plans_for(id, &visit, (event.occurred_at, kind), revision) {
+                if !known.contains_key(&notification_id(&plan).uuid()) {
+                    planned.push(plan_one(event, plan)?);
                 }
             }
         }
+        // Two events of one batch may call off the same message.
+        called_off.sort_unstable_by_key(|work| work.notification_id);
+        called_off.dedup_by_key(|work| work.notification_id);
         complete(connection, &mut planned).await?;
         agreeing(connection, &mut called_off).await?;
         write(connection, &planned, &called_off).await
+    }
+}
+
+/// The revision of the visit from now on, plans for an earlier one being off; and what is agreed, with
+/// the message that says so.
+fn what_follows(fact: AppointmentEvent) -> (u32, Option<(Kind, Visit)>) {
+    match fact {
+        AppointmentEvent::Booked { visit } => (0, Some((Kind::Confirmation, visit))),
+        AppointmentEvent::Rescheduled { visit, revision, .. } => {
+            (revision, Some((Kind::Rescheduled, visit)))
+        }
+        AppointmentEvent::Reinstated { visit, revision } => {
+            (revision, Some((Kind::Confirmation, visit)))
+        }
+        AppointmentEvent::Cancelled {}
+        | AppointmentEvent::Completed {}
+        | AppointmentEvent::MissedByGuest {} => (u32::MAX, None),
     }
 }
 

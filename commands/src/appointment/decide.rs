@@ -122,7 +122,7 @@ fn registered(state: &State) -> Option<&BusinessState> {
 }
 
 /// The stretch of calendar that decides about a visit that starts then.
-fn span(profile: &Profile, service: &Service, start: Timestamp) -> TimeSlot {
+pub(super) fn span(profile: &Profile, service: &Service, start: Timestamp) -> TimeSlot {
     let closed = StaffSchedule::default();
     availability::deciding_range(&rules_of(profile, service, &closed), start, start)
 }
@@ -182,7 +182,7 @@ fn service(state: &BusinessState, service_id: ServiceId) -> Tried<&Service> {
     }
 }
 
-fn instant(start: Start, zone: &Zone) -> Tried<Timestamp> {
+pub(super) fn instant(start: Start, zone: &Zone) -> Tried<Timestamp> {
     match start {
         Start::At(start) => Ok(start),
         Start::Local(local) => {
@@ -227,15 +227,8 @@ fn reserve(
             buffer_after_minutes: visit.buffer_after_minutes,
             buffers: state.profile.value.booking_policy.buffers,
         };
-        let events = week.state.decide(command).map_err(|error| {
-            let refusal = match error {
-                StaffCalendarError::Taken { by } => Refusal::Taken { by },
-                StaffCalendarError::Away { during }
-                | StaffCalendarError::TimeOffOverlaps { with: during } => Refusal::Away { during },
-            };
-            let start = visit.slot.start();
-            Attempt::Refused(BookingRefused::Unavailable { start, refusal })
-        })?;
+        let events =
+            week.state.decide(command).map_err(|error| calendar(&error, visit.slot.start()))?;
         unit.append(week, events.clone())?;
         written.push((*key, events));
     }
@@ -247,6 +240,19 @@ fn reserve(
         buffer_after_minutes: visit.buffer_after_minutes,
     });
     Ok(written)
+}
+
+/// What a calendar said to a visit that was to start then.
+pub(super) const fn calendar(
+    error: &StaffCalendarError,
+    start: Timestamp,
+) -> Attempt<BookingRefused> {
+    let refusal = match *error {
+        StaffCalendarError::Taken { by } => Refusal::Taken { by },
+        StaffCalendarError::Away { during }
+        | StaffCalendarError::TimeOffOverlaps { with: during } => Refusal::Away { during },
+    };
+    Attempt::Refused(BookingRefused::Unavailable { start, refusal })
 }
 
 /// The appointment's own part. Its id was made for it, so its stream is empty.

@@ -7,9 +7,11 @@ mod decide;
 mod end;
 mod forward;
 mod guest;
+mod reschedule;
 
 pub(crate) use batch::BookTask;
 pub use book::{BookAppointment, Booked, BookingRefused, Start};
 pub use by_guest::{CancelByGuest, GuestRefused};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;
+pub use reschedule::{MoveRefused, RescheduleAppointment};

@@ -82,6 +82,12 @@ pub enum Appointment {
         visit: Box<Visit>,
         /// Where in its life it is.
         status: Status,
+        /// How often it was moved or booked again.
+        revision: u32,
+        /// How often it was moved.
+        moves: u32,
+        /// When it was to be before it was moved last.
+        previous: Option<TimeSlot>,
     },
 }
 
@@ -93,7 +99,66 @@ impl Appointment {
     pub fn known(&self) -> Option<(&Visit, Status)> {
         match self {
             Self::Unbooked => None,
-            Self::Known { visit, status } => Some((visit, *status)),
+            Self::Known { visit, status, .. } => Some((visit, *status)),
+        }
+    }
+
+    /// How often it was moved or booked again: what was planned for an earlier revision is off.
+    #[must_use]
+    pub const fn revision(&self) -> u32 {
+        match self {
+            Self::Unbooked => 0,
+            Self::Known { revision, .. } => *revision,
+        }
+    }
+
+    /// When it was to be before it was moved last.
+    #[must_use]
+    pub const fn previous(&self) -> Option<TimeSlot> {
+        match self {
+            Self::Unbooked => None,
+            Self::Known { previous, .. } => *previous,
+        }
+    }
+
+    fn reschedule(
+        &self,
+        visit: Visit,
+        limit: Option<u32>,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        let Self::Known { visit: there, status, revision, moves, .. } = self else {
+            return Err(AppointmentError::NotFound);
+        };
+        if *status != Status::Booked {
+            return Err(AppointmentError::WrongState { status: *status });
+        }
+        if **there == visit {
+            return Ok(vec![]);
+        }
+        if let Some(limit) = limit.filter(|limit| moves >= limit) {
+            return Err(AppointmentError::RescheduleLimit { limit });
+        }
+        let (previous, revision) = (there.slot, revision + 1);
+        Ok(vec![AppointmentEvent::Rescheduled { visit, previous, revision }])
+    }
+
+    fn reinstate(&self, now: Timestamp) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        let Self::Known { visit, status, revision, .. } = self else {
+            return Err(AppointmentError::NotFound);
+        };
+        match status {
+            Status::Booked => Ok(vec![]),
+            Status::Cancelled => {
+                let start = visit.slot.start();
+                if start <= now {
+                    return Err(AppointmentError::Begun { start });
+                }
+                let (visit, revision) = (Visit::clone(visit), revision + 1);
+                Ok(vec![AppointmentEvent::Reinstated { visit, revision }])
+            }
+            Status::Completed | Status::NoShow => {
+                Err(AppointmentError::WrongState { status: *status })
+            }
         }
     }
 
@@ -148,6 +213,8 @@ impl Decide for Appointment {
                 Some((there, Status::Booked)) if *there == visit => Ok(vec![]),
                 Some(_) => Err(AppointmentError::AlreadyBooked),
             },
+            AppointmentCommand::Reschedule { visit, limit } => self.reschedule(visit, limit),
+            AppointmentCommand::Reinstate { now } => self.reinstate(now),
             AppointmentCommand::Cancel => {
                 self.end(Status::Cancelled, None, AppointmentEvent::Cancelled {})
             }
@@ -164,17 +231,25 @@ impl Decide for Appointment {
     }
 
     fn evolve(&mut self, event: Self::Event) {
-        let ended = match event {
-            AppointmentEvent::Booked { visit } => {
-                *self = Self::Known { visit: Box::new(visit), status: Status::Booked };
-                return;
+        if let AppointmentEvent::Booked { visit } = event {
+            let visit = Box::new(visit);
+            let (status, revision, moves, previous) = (Status::Booked, 0, 0, None);
+            *self = Self::Known { visit, status, revision, moves, previous };
+            return;
+        }
+        let Self::Known { visit, status, revision, moves, previous } = self else { return };
+        match event {
+            AppointmentEvent::Booked { .. } => {}
+            AppointmentEvent::Rescheduled { visit: now, previous: before, revision: new } => {
+                (**visit, *previous, *revision) = (now, Some(before), new);
+                *moves += 1;
             }
-            AppointmentEvent::Cancelled {} => Status::Cancelled,
-            AppointmentEvent::Completed {} => Status::Completed,
-            AppointmentEvent::MissedByGuest {} => Status::NoShow,
-        };
-        if let Self::Known { status, .. } = self {
-            *status = ended;
+            AppointmentEvent::Reinstated { visit: again, revision: new } => {
+                (**visit, *status, *revision) = (again, Status::Booked, new);
+            }
+            AppointmentEvent::Cancelled {} => *status = Status::Cancelled,
+            AppointmentEvent::Completed {} => *status = Status::Completed,
+            AppointmentEvent::MissedByGuest {} => *status = Status::NoShow,
         }
     }
 }

@@ -10,6 +10,20 @@ pub enum AppointmentCommand {
         /// All that is agreed.
         visit: Visit,
     },
+    /// Move it to another time, or to another staff member. That the new time is free is the
+    /// calendar's rule.
+    Reschedule {
+        /// All that is agreed from now on.
+        visit: Visit,
+        /// How often it may be moved in all; `None` when whoever asks may always.
+        limit: Option<u32>,
+    },
+    /// Book it again as it was before it was called off. That its time is still free is the
+    /// calendar's rule.
+    Reinstate {
+        /// The present.
+        now: Timestamp,
+    },
     /// Call it off.
     Cancel,
     /// The guest calls it off, as far ahead as the business asks for.

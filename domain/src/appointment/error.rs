@@ -25,6 +25,18 @@ pub enum AppointmentError {
         /// How long before the start that is.
         notice_minutes: u32,
     },
+    /// It was moved as often as the business allows.
+    #[error("the appointment was moved {limit} times already")]
+    RescheduleLimit {
+        /// So often.
+        limit: u32,
+    },
+    /// What has begun cannot be booked again.
+    #[error("the appointment began at {start}")]
+    Begun {
+        /// When it began.
+        start: Timestamp,
+    },
     /// A visit can be kept or missed only once it has begun.
     #[error("the appointment begins only at {start}")]
     NotBegun {

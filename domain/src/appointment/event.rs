@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Visit;
-use crate::pure::event_types;
+use crate::{TimeSlot, pure::event_types};
 
 /// Past tense, one variant per fact. Stored for ever: add, never change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,22 @@ pub enum AppointmentEvent {
     Booked {
         /// All that is agreed.
         visit: Visit,
+    },
+    /// It was moved to another time, or to another staff member.
+    Rescheduled {
+        /// All that is agreed from now on.
+        visit: Visit,
+        /// When it was to be before.
+        previous: TimeSlot,
+        /// How often it was changed by now, this time included.
+        revision: u32,
+    },
+    /// It was called off and is booked again, as it was.
+    Reinstated {
+        /// All that is agreed again.
+        visit: Visit,
+        /// How often it was changed by now, this time included.
+        revision: u32,
     },
     /// It was called off. The reason is personal and kept outside the events.
     Cancelled {},
@@ -22,6 +38,8 @@ pub enum AppointmentEvent {
 
 event_types!(AppointmentEvent {
     Booked => "booking.appointment.booked.v1",
+    Rescheduled => "booking.appointment.rescheduled.v1",
+    Reinstated => "booking.appointment.reinstated.v1",
     Cancelled => "booking.appointment.cancelled.v1",
     Completed => "booking.appointment.completed.v1",
     MissedByGuest => "booking.appointment.no_show.v1",

@@ -116,3 +116,64 @@ fn what_was_never_booked_is_not_found() {
         .when(AppointmentCommand::Cancel)
         .then_expect_error(AppointmentError::NotFound);
 }
+
+fn moved_to(start: &str, previous: TimeSlot, revision: u32) -> AppointmentEvent {
+    let slot = TimeSlot::lasting(at(start), 60).unwrap();
+    AppointmentEvent::Rescheduled { visit: Visit { slot, ..visit() }, previous, revision }
+}
+
+fn moving_to(start: &str, limit: Option<u32>) -> AppointmentCommand {
+    let slot = TimeSlot::lasting(at(start), 60).unwrap();
+    AppointmentCommand::Reschedule { visit: Visit { slot, ..visit() }, limit }
+}
+
+#[test]
+fn a_visit_is_moved_as_often_as_it_may_and_remembers_when_it_was() {
+    let first = moved_to("2026-03-03T09:00:00Z", visit().slot, 1);
+    given(vec![booked()])
+        .when(moving_to("2026-03-03T09:00:00Z", Some(1)))
+        .then_expect_events(vec![first.clone()]);
+    let there = TimeSlot::lasting(at("2026-03-03T09:00:00Z"), 60).unwrap();
+    given(vec![booked(), first.clone()])
+        .when(moving_to("2026-03-04T09:00:00Z", None))
+        .then_expect_events(vec![moved_to("2026-03-04T09:00:00Z", there, 2)]);
+    given(vec![booked(), first.clone()])
+        .when(moving_to("2026-03-04T09:00:00Z", Some(1)))
+        .then_expect_error(AppointmentError::RescheduleLimit { limit: 1 });
+    // To where it is already is no move.
+    given(vec![booked(), first])
+        .when(moving_to("2026-03-03T09:00:00Z", Some(1)))
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn what_has_ended_is_not_moved() {
+    given(vec![booked(), AppointmentEvent::Cancelled {}])
+        .when(moving_to("2026-03-03T09:00:00Z", None))
+        .then_expect_error(AppointmentError::WrongState { status: Status::Cancelled });
+    TestFramework::<Appointment>::with(())
+        .given_no_previous_events()
+        .when(moving_to("2026-03-03T09:00:00Z", None))
+        .then_expect_error(AppointmentError::NotFound);
+}
+
+#[test]
+fn what_was_called_off_is_booked_again_as_it_was_until_it_begins() {
+    let moved = moved_to("2026-03-03T09:00:00Z", visit().slot, 1);
+    let AppointmentEvent::Rescheduled { visit: there, .. } = moved.clone() else { panic!() };
+    let called_off = vec![booked(), moved, AppointmentEvent::Cancelled {}];
+    let again = AppointmentEvent::Reinstated { visit: there, revision: 2 };
+    let asked = |now| AppointmentCommand::Reinstate { now: at(now) };
+    given(called_off.clone())
+        .when(asked("2026-03-03T08:59:59Z"))
+        .then_expect_events(vec![again.clone()]);
+    given(called_off.clone())
+        .when(asked("2026-03-03T09:00:00Z"))
+        .then_expect_error(AppointmentError::Begun { start: at("2026-03-03T09:00:00Z") });
+    given([called_off, vec![again]].concat())
+        .when(asked("2026-03-03T08:00:00Z"))
+        .then_expect_events(vec![]);
+    given(vec![booked(), AppointmentEvent::Completed {}])
+        .when(asked("2026-03-01T08:00:00Z"))
+        .then_expect_error(AppointmentError::WrongState { status: Status::Completed });
+}

@@ -11,6 +11,7 @@ mod refusal;
 mod tests;
 
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
+use serde::{Deserialize, Serialize};
 
 pub use refusal::Refusal;
 
@@ -105,6 +106,41 @@ pub fn check(
     }
 }
 
+/// What an owner may set aside for one visit. That time is free is never set aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waived {
+    /// The notice that the business wants.
+    pub min_notice: bool,
+    /// The working hours, and with them the grid of starts.
+    pub outside_hours: bool,
+}
+
+/// As [`check`], but for the rules that an owner set aside.
+///
+/// # Errors
+/// The rule that refuses.
+pub fn check_waiving(
+    rules: &Rules<'_>,
+    busy: &[Busy],
+    start: Timestamp,
+    now: Timestamp,
+    waived: Waived,
+) -> Result<TimeSlot, Refusal> {
+    let policy = BookingPolicy {
+        min_notice_minutes: if waived.min_notice { 0 } else { rules.policy.min_notice_minutes },
+        ..rules.policy.clone()
+    };
+    let rules = Rules { policy: &policy, ..*rules };
+    match check(&rules, busy, start, now) {
+        Err(Refusal::OutsideHours | Refusal::OffGrid) if waived.outside_hours => {
+            let slot = TimeSlot::lasting(start, rules.service.duration_minutes);
+            let slot = slot.ok_or(Refusal::OutsideHours)?;
+            occupied(&rules, busy, &slot).map_or(Ok(slot), Err)
+        }
+        checked => checked,
+    }
+}
+
 /// The stretch of calendar that the slots within `[from, until]` depend on: what touches it, buffers
 /// included, is all that [`slots`] and [`check`] need to know.
 #[must_use]
@@ -127,8 +163,7 @@ pub fn deciding_range(rules: &Rules<'_>, from: Timestamp, until: Timestamp) -> T
 
 /// The first refusal, in the order in which a person would think of them.
 fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> Refusal {
-    let (policy, service, start) = (rules.policy, rules.service, slot.start());
-    let (before, after) = (service.buffer_before_minutes, service.buffer_after_minutes);
+    let (policy, start) = (rules.policy, slot.start());
     if start < now {
         return Refusal::SlotInPast;
     }
@@ -144,11 +179,17 @@ fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> 
     if !Openings::between(rules, date, date).hold(slot) {
         return Refusal::OutsideHours;
     }
-    match busy.iter().find(|busy| busy.excludes(slot, before, after, policy.buffers)) {
-        Some(Busy { kind: BusyKind::Visit(by), .. }) => Refusal::Taken { by: *by },
-        Some(Busy { kind: BusyKind::TimeOff(during), .. }) => Refusal::Away { during: *during },
-        None => Refusal::OffGrid,
-    }
+    occupied(rules, busy, slot).unwrap_or(Refusal::OffGrid)
+}
+
+/// What the visit would run into.
+fn occupied(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot) -> Option<Refusal> {
+    let Service { buffer_before_minutes: before, buffer_after_minutes: after, .. } = *rules.service;
+    let met = busy.iter().find(|busy| busy.excludes(slot, before, after, rules.policy.buffers));
+    met.map(|busy| match busy.kind {
+        BusyKind::Visit(by) => Refusal::Taken { by },
+        BusyKind::TimeOff(during) => Refusal::Away { during },
+    })
 }
 
 fn earliest_start(policy: &BookingPolicy, now: Timestamp) -> Timestamp {

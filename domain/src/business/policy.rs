@@ -63,6 +63,9 @@ pub struct BookingPolicy {
     /// How long before the start a guest may still cancel, in minutes.
     #[serde(default)]
     pub cancel_notice_minutes: u32,
+    /// How often a guest may move a visit; absent means as often as they like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reschedule_limit: Option<u32>,
 }
 
 const fn default_window() -> u32 {
@@ -78,6 +81,7 @@ impl Default for BookingPolicy {
             window_days: default_window(),
             buffers: BufferRule::Add,
             cancel_notice_minutes: 0,
+            reschedule_limit: None,
         }
     }
 }
@@ -92,6 +96,7 @@ pub struct PolicyChange {
     pub window_days: Option<u32>,
     pub buffers: Option<BufferRule>,
     pub cancel_notice_minutes: Option<u32>,
+    pub reschedule_limit: Option<Option<u32>>,
 }
 
 impl BookingPolicy {
@@ -105,6 +110,7 @@ impl BookingPolicy {
             cancel_notice_minutes: change
                 .cancel_notice_minutes
                 .unwrap_or(self.cancel_notice_minutes),
+            reschedule_limit: change.reschedule_limit.unwrap_or(self.reschedule_limit),
         }
     }
 
@@ -120,6 +126,9 @@ impl BookingPolicy {
     pub(super) fn validate(&self, fields: &mut Fields) {
         if let Some(step) = self.slot_step_minutes {
             fields.range("booking_policy.slot_step_minutes", step.into(), 5, 1440, "minutes");
+        }
+        if let Some(limit) = self.reschedule_limit {
+            fields.range("booking_policy.reschedule_limit", limit.into(), 0, 100, "times");
         }
         let year = 366 * 24 * 60;
         fields.range(

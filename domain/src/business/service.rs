@@ -42,6 +42,20 @@ pub struct ServiceChange {
 pub(crate) const MAX_MINUTES: u32 = 24 * 60;
 
 impl Service {
+    /// In place of one that is no longer offered, for visits that stand.
+    #[must_use]
+    pub const fn unlisted(price: Money) -> Self {
+        Self {
+            name: String::new(),
+            description: None,
+            duration_minutes: 0,
+            price,
+            buffer_before_minutes: 0,
+            buffer_after_minutes: 0,
+            staff_ids: None,
+        }
+    }
+
     pub(super) fn with(mut self, change: ServiceChange) -> Self {
         fn put<T>(field: &mut T, new: Option<T>) {
             if let Some(new) = new {

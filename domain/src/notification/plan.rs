@@ -14,6 +14,8 @@ pub enum Kind {
     Confirmation,
     /// "You are expected soon."
     Reminder,
+    /// "You are expected at another time."
+    Rescheduled,
 }
 
 impl Kind {
@@ -23,6 +25,7 @@ impl Kind {
         match self {
             Self::Confirmation => "confirmation",
             Self::Reminder => "reminder",
+            Self::Rescheduled => "rescheduled",
         }
     }
 }
@@ -88,25 +91,31 @@ pub fn notification_id(plan: &Plan) -> NotificationId {
     NotificationId::new(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
 }
 
-/// Every message of a visit booked at `booked_at`: the confirmation, and one reminder an offset.
-/// A reminder that was due before the booking is in the list too, to be recorded as skipped.
+/// Every message of a visit that was agreed at `at` and changed `revision` times before: one that
+/// says so, and one reminder an offset. A reminder that was due before that is in the list too, to be
+/// recorded as skipped.
 #[must_use]
-pub fn plans_for(appointment_id: AppointmentId, visit: &Visit, booked_at: Timestamp) -> Vec<Plan> {
+pub fn plans_for(
+    appointment_id: AppointmentId,
+    visit: &Visit,
+    (at, notice): (Timestamp, Kind),
+    revision: u32,
+) -> Vec<Plan> {
     let expires_at = visit.slot.start();
     let plan = |kind, offset_minutes, due_at| Plan {
         appointment_id,
         kind,
         channel: Channel::Email,
         offset_minutes,
-        version: 1,
+        version: revision + 1,
         due_at,
         expires_at,
     };
-    let confirmation = plan(Kind::Confirmation, 0, booked_at);
+    let notice = plan(notice, 0, at);
     let reminders = visit.reminder_offsets_minutes.iter().map(|&offset| {
         let ahead = SignedDuration::from_mins(offset.into());
         let due_at = expires_at.checked_sub(ahead).unwrap_or(Timestamp::MIN);
         plan(Kind::Reminder, offset, due_at)
     });
-    std::iter::once(confirmation).chain(reminders).collect()
+    std::iter::once(notice).chain(reminders).collect()
 }

@@ -130,7 +130,7 @@ pub(crate) struct CustomerAnswer {
 pub(crate) struct ReminderAnswer {
     #[schema(value_type = String)]
     id: NotificationId,
-    /// `confirmation` or `reminder`.
+    /// `confirmation`, `reminder` or `rescheduled`.
     kind: String,
     channel: String,
     /// Elapsed minutes before the start.
@@ -247,7 +247,17 @@ impl Api {
         ending: Ending,
     ) -> Result<Written<AppointmentAnswer>, Problem> {
         let position = self.end(owner.0, id, ending).await?;
-        let (version, answer) = self.appointment(owner.0, id).await?;
+        self.changed(owner.0, id, position).await
+    }
+
+    /// The appointment as a change left it.
+    pub(super) async fn changed(
+        &self,
+        member: Member,
+        id: AppointmentId,
+        position: Cursor,
+    ) -> Result<Written<AppointmentAnswer>, Problem> {
+        let (version, answer) = self.appointment(member, id).await?;
         Ok(Written::new(StatusCode::OK, position, answer).etag(version))
     }
 }
@@ -275,6 +285,10 @@ pub(super) fn refusal(error: &AppointmentError) -> Problem {
                 .with("deadline", deadline)
         }
         AppointmentError::NotBegun { start } => rule("not_begun", detail).with("start", start),
+        AppointmentError::Begun { start } => rule("begun", detail).with("start", start),
+        AppointmentError::RescheduleLimit { limit } => {
+            rule("reschedule_limit_reached", detail).with("limit", limit)
+        }
     }
 }
 

@@ -127,7 +127,7 @@ impl BookRequest {
     }
 }
 
-fn start(text: &str) -> Result<Start, Problem> {
+pub(super) fn start(text: &str) -> Result<Start, Problem> {
     if let Ok(Instant(at)) = text.to_owned().try_into() {
         return Ok(Start::At(at));
     }
@@ -146,28 +146,36 @@ impl Api {
         business_id: BusinessId,
         book: &BookAppointment,
     ) -> Problem {
-        let taken = if let CommandError::Refused(BookingRefused::Unavailable {
-            start,
-            refusal: Refusal::Taken { .. },
-        }) = &error
-        {
-            Some(*start)
-        } else {
-            None
-        };
+        let taken =
+            if let CommandError::Refused(refused) = &error { taken_at(refused) } else { None };
         let problem = Problem::of(error, refusal);
         let Some(start) = taken else { return problem };
-        let alternatives = self.nearest(business_id, book, start).await.unwrap_or_default();
+        let wanted = Wanted {
+            business_id,
+            service_id: book.service_id,
+            staff_id: book.staff_id,
+            timezone: book.timezone.as_ref(),
+        };
+        self.with_alternatives(problem, &wanted, start).await
+    }
+
+    /// Says what is taken, and what is free nearby.
+    pub(super) async fn with_alternatives(
+        &self,
+        problem: Problem,
+        wanted: &Wanted<'_>,
+        start: Timestamp,
+    ) -> Problem {
+        let alternatives = self.nearest(wanted, start).await.unwrap_or_default();
         problem
-            .with("conflict", Conflict { start, staff_id: book.staff_id })
+            .with("conflict", Conflict { start, staff_id: wanted.staff_id })
             .with("alternatives", alternatives)
     }
 
     /// The free starts that are nearest to the one that is taken.
     async fn nearest(
         &self,
-        business_id: BusinessId,
-        book: &BookAppointment,
+        wanted: &Wanted<'_>,
         start: Timestamp,
     ) -> Result<Vec<SlotAnswer>, Problem> {
         // Whole days: all who are refused a time of one day ask for the same.
@@ -175,15 +183,15 @@ impl Api {
         let from = Timestamp::from_second((day - NEAR_DAYS) * DAY).unwrap_or(start);
         let until = Timestamp::from_second((day + 1 + NEAR_DAYS) * DAY).unwrap_or(start);
         let asked = SlotQuery {
-            place: Place::Business(business_id),
-            service_id: Some(book.service_id),
-            staff_id: book.staff_id,
+            place: Place::Business(wanted.business_id),
+            service_id: Some(wanted.service_id),
+            staff_id: wanted.staff_id,
             span: SlotSpan::Instants { from, until },
         };
         let answer = self.near.answer(&asked, None, clock::now()).await?;
         let listed = &answer.body;
         let found = nearest(&listed.slots, start);
-        let zone = book.timezone.as_ref().unwrap_or(&listed.zone);
+        let zone = wanted.timezone.unwrap_or(&listed.zone);
         Ok(found.iter().map(|offered| SlotAnswer::of(offered, zone)).collect())
     }
 }
@@ -204,6 +212,23 @@ fn nearest(slots: &[OfferedSlot], start: Timestamp) -> Vec<OfferedSlot> {
     found
 }
 
+/// For whom something else is looked for.
+pub(super) struct Wanted<'a> {
+    pub(super) business_id: BusinessId,
+    pub(super) service_id: ServiceId,
+    pub(super) staff_id: Option<StaffId>,
+    pub(super) timezone: Option<&'a Zone>,
+}
+
+/// The start, when it is refused because it is taken.
+pub(super) const fn taken_at(refused: &BookingRefused) -> Option<Timestamp> {
+    if let BookingRefused::Unavailable { start, refusal: Refusal::Taken { .. } } = refused {
+        Some(*start)
+    } else {
+        None
+    }
+}
+
 /// What is taken.
 #[derive(Serialize)]
 struct Conflict {
@@ -212,7 +237,7 @@ struct Conflict {
     staff_id: Option<StaffId>,
 }
 
-fn refusal(refused: BookingRefused) -> Problem {
+pub(super) fn refusal(refused: BookingRefused) -> Problem {
     let detail = refused.to_string();
     let rule = |code| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
     match refused {

@@ -50,6 +50,8 @@ pub(crate) struct PolicyAnswer {
     #[schema(value_type = String)]
     buffers: BufferRule,
     cancel_notice_minutes: u32,
+    /// How often a guest may move a visit; null means as often as they like.
+    reschedule_limit: Option<u32>,
 }
 
 impl From<&BookingPolicy> for PolicyAnswer {
@@ -61,6 +63,7 @@ impl From<&BookingPolicy> for PolicyAnswer {
             window_days: policy.window_days,
             buffers: policy.buffers,
             cancel_notice_minutes: policy.cancel_notice_minutes,
+            reschedule_limit: policy.reschedule_limit,
         }
     }
 }
@@ -118,6 +121,9 @@ pub(crate) struct PolicyPatch {
     #[schema(value_type = Option<String>)]
     buffers: Option<BufferRule>,
     cancel_notice_minutes: Option<u32>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    reschedule_limit: Option<Option<u32>>,
 }
 
 impl From<PolicyPatch> for PolicyChange {
@@ -129,6 +135,7 @@ impl From<PolicyPatch> for PolicyChange {
             window_days: patch.window_days,
             buffers: patch.buffers,
             cancel_notice_minutes: patch.cancel_notice_minutes,
+            reschedule_limit: patch.reschedule_limit,
         }
     }
 }

@@ -16,6 +16,7 @@ mod manage;
 mod negotiate;
 mod problem;
 mod public;
+mod reschedule;
 mod services;
 mod shape;
 mod slots;
@@ -136,6 +137,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(appointments::get, appointments::delete))
         .routes(routes!(appointments::history))
         .routes(routes!(appointments::cancel))
+        .routes(routes!(reschedule::reschedule))
+        .routes(routes!(reschedule::reinstate))
         .routes(routes!(appointments::complete))
         .routes(routes!(appointments::no_show))
         .routes(routes!(calendars::get))

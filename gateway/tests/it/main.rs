@@ -19,6 +19,7 @@ mod races;
 mod reminders;
 mod replay;
 mod replay_faults;
+mod reschedule;
 mod salon;
 mod slots;
 mod stand;

@@ -192,7 +192,21 @@ fn table(things: &Things) -> Vec<Operation> {
             json!(null),
             200,
         ),
+        one(
+            "POST /api/v1/appointments/{id}/reschedule",
+            Owner,
+            visit(0, "/reschedule"),
+            json!({"start": start_in(2_050)}),
+            200,
+        ),
         one("POST /api/v1/appointments/{id}/cancel", Owner, visit(0, "/cancel"), json!({}), 200),
+        one(
+            "POST /api/v1/appointments/{id}/reinstate",
+            Owner,
+            visit(0, "/reinstate"),
+            json!(null),
+            200,
+        ),
         one("DELETE /api/v1/appointments/{id}", Owner, visit(1, ""), json!(null), 204),
         one(
             "POST /api/v1/appointments/{id}/complete",

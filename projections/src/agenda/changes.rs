@@ -27,7 +27,15 @@ struct AppointmentRow {
 pub(crate) struct AgendaChanges {
     booked: BTreeMap<Uuid, AppointmentRow>,
     /// Of visits that were booked before the batch.
-    ended: BTreeMap<Uuid, (Status, i64)>,
+    changed: BTreeMap<Uuid, Changed>,
+}
+
+/// What becomes of a visit that has its row.
+#[derive(Debug)]
+struct Changed {
+    status: Status,
+    moved: Option<Visit>,
+    sequence: i64,
 }
 
 const COLUMNS: &str = "appointment_id, business_id, staff_id, service_id, customer_id, starts_at, \
@@ -39,7 +47,7 @@ impl Changes for AgendaChanges {
     fn take(&mut self, fact: &Fact<'_>) -> Result<(), Failure> {
         let Some(event) = fact.of::<Appointment>()? else { return Ok(()) };
         let id = id_of::<AppointmentId>(fact.stream_id)?.uuid();
-        let status = match event {
+        let (status, moved) = match event {
             AppointmentEvent::Booked { visit } => {
                 let business_id = fact.business_id.uuid();
                 let (status, sequence) = (Status::Booked, fact.sequence);
@@ -49,20 +57,27 @@ impl Changes for AgendaChanges {
                     Some(_) => Err(Failure::Poison("the visit is booked already".into())),
                 };
             }
-            AppointmentEvent::Cancelled {} => Status::Cancelled,
-            AppointmentEvent::Completed {} => Status::Completed,
-            AppointmentEvent::MissedByGuest {} => Status::NoShow,
+            AppointmentEvent::Rescheduled { visit, .. }
+            | AppointmentEvent::Reinstated { visit, .. } => (Status::Booked, Some(visit)),
+            AppointmentEvent::Cancelled {} => (Status::Cancelled, None),
+            AppointmentEvent::Completed {} => (Status::Completed, None),
+            AppointmentEvent::MissedByGuest {} => (Status::NoShow, None),
         };
-        match self.booked.get_mut(&id) {
-            Some(row) => (row.status, row.sequence) = (status, fact.sequence),
-            None => drop(self.ended.insert(id, (status, fact.sequence))),
+        let sequence = fact.sequence;
+        if let Some(row) = self.booked.get_mut(&id) {
+            (row.status, row.sequence) = (status, sequence);
+            row.visit = moved.unwrap_or_else(|| row.visit.clone());
+        } else {
+            let earlier = self.changed.remove(&id).and_then(|changed| changed.moved);
+            let moved = moved.or(earlier);
+            self.changed.insert(id, Changed { status, moved, sequence });
         }
         Ok(())
     }
 
     async fn write(self, connection: &mut PgConnection) -> Result<(), Failure> {
         insert(connection, &self.booked).await?;
-        update(connection, &self.ended).await
+        update(connection, &self.changed).await
     }
 
     async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
@@ -82,7 +97,7 @@ impl Changes for AgendaChanges {
             rows.bigint(*sequence);
         }
         rows.send(connection, "appointment", COLUMNS).await?;
-        update(connection, &self.ended).await
+        update(connection, &self.changed).await
     }
 }
 
@@ -119,19 +134,37 @@ async fn insert(
 
 async fn update(
     connection: &mut PgConnection,
-    ended: &BTreeMap<Uuid, (Status, i64)>,
+    changed: &BTreeMap<Uuid, Changed>,
 ) -> Result<(), Failure> {
-    if ended.is_empty() {
+    if changed.is_empty() {
         return Ok(());
     }
+    let rows = || changed.values();
+    let moved = || rows().map(|row| row.moved.as_ref());
     sqlx::query(
-        "UPDATE appointment a SET status = new.status, sequence = new.sequence
-           FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS new (id, status, sequence)
+        "UPDATE appointment a
+            SET status = new.status, sequence = new.sequence,
+                staff_id = coalesce(new.staff_id, a.staff_id),
+                service_id = coalesce(new.service_id, a.service_id),
+                starts_at = coalesce(new.starts_at, a.starts_at),
+                ends_at = coalesce(new.ends_at, a.ends_at),
+                price_amount = coalesce(new.amount, a.price_amount),
+                price_currency = coalesce(new.currency, a.price_currency)
+           FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::uuid[], $5::uuid[],
+                       $6::timestamptz[], $7::timestamptz[], $8::bigint[], $9::text[])
+             AS new (id, status, sequence, staff_id, service_id, starts_at, ends_at, amount,
+                     currency)
           WHERE a.appointment_id = new.id",
     )
-    .bind(ended.keys().copied().collect::<Vec<_>>())
-    .bind(ended.values().map(|(status, _)| status.as_str()).collect::<Vec<_>>())
-    .bind(ended.values().map(|(_, sequence)| *sequence).collect::<Vec<_>>())
+    .bind(changed.keys().copied().collect::<Vec<_>>())
+    .bind(rows().map(|row| row.status.as_str()).collect::<Vec<_>>())
+    .bind(rows().map(|row| row.sequence).collect::<Vec<_>>())
+    .bind(moved().map(|visit| Some(visit?.staff_id.uuid())).collect::<Vec<_>>())
+    .bind(moved().map(|visit| Some(visit?.service_id.uuid())).collect::<Vec<_>>())
+    .bind(moved().map(|visit| Some(visit?.slot.start().to_sqlx())).collect::<Vec<_>>())
+    .bind(moved().map(|visit| Some(visit?.slot.end().to_sqlx())).collect::<Vec<_>>())
+    .bind(moved().map(|visit| Some(visit?.price.amount)).collect::<Vec<_>>())
+    .bind(moved().map(|visit| Some(visit?.price.currency.to_string())).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

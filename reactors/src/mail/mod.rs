@@ -1,6 +1,6 @@
 //! What guests read.
 
-use domain::{Zone, appointment::Visit, business::BusinessState};
+use domain::{TimeSlot, Zone, appointment::Visit, business::BusinessState};
 use jiff::Timestamp;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use projections::agenda::Contact;
@@ -27,12 +27,14 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
     ("reminder.html", include_str!("templates/reminder.html")),
     ("reminder.txt", include_str!("templates/reminder.txt")),
+    ("rescheduled.html", include_str!("templates/rescheduled.html")),
+    ("rescheduled.txt", include_str!("templates/rescheduled.txt")),
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
 ];
@@ -50,12 +52,13 @@ impl Mails {
         Ok(Self { templates })
     }
 
-    /// `kind` names the template: `confirmation` or `reminder`.
+    /// `kind` names the template: `confirmation`, `reminder` or `rescheduled`. `previous` is when the
+    /// visit was to be before it was moved.
     pub(crate) fn render(
         &self,
         kind: &str,
         state: &BusinessState,
-        visit: &Visit,
+        (visit, previous): (&Visit, Option<TimeSlot>),
         contact: &Contact,
         manage_url: &str,
     ) -> Result<Mail, TemplateError> {
@@ -77,6 +80,7 @@ impl Mails {
             when => when,
             guest_when => guest_when,
             manage_url => manage_url,
+            was => previous.map(|slot| local(slot.start(), &profile.timezone)),
         };
         let part = |suffix| -> Result<String, TemplateError> {
             Ok(self.templates.get_template(&format!("{kind}.{suffix}"))?.render(&values)?)
@@ -84,6 +88,7 @@ impl Mails {
         let what = service.unwrap_or("your appointment");
         let subject = match kind {
             "confirmation" => format!("Booked: {what} at {}", profile.name),
+            "rescheduled" => format!("Moved: {what} at {}", profile.name),
             _ => format!("Reminder: {what} at {}", profile.name),
         };
         Ok(Mail {
@@ -105,9 +110,10 @@ fn local(at: Timestamp, zone: &Zone) -> String {
 #[cfg(test)]
 mod tests {
     use domain::{
-        Aggregate, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot,
+        Aggregate, Currency, CustomerId, Money, ServiceId, StaffId,
         business::{Business, BusinessEvent, Profile, Service, StaffMember},
     };
+    use jiff::SignedDuration;
     use uuid::Uuid;
 
     use super::*;
@@ -148,6 +154,8 @@ mod tests {
             price,
             reminder_offsets_minutes: vec![],
         };
+        let before = (kind == "rescheduled").then(|| start - SignedDuration::from_hours(24));
+        let previous = before.and_then(|start| TimeSlot::lasting(start, 30));
         let contact = Contact {
             name: guest.into(),
             email: None,
@@ -158,7 +166,7 @@ mod tests {
         };
         Mails::try_new()
             .unwrap()
-            .render(kind, business.registered().unwrap(), &visit, &contact, MANAGE_URL)
+            .render(kind, business.registered().unwrap(), (&visit, previous), &contact, MANAGE_URL)
             .unwrap()
     }
 
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
-        for kind in ["confirmation", "reminder"] {
+        for kind in ["confirmation", "reminder", "rescheduled"] {
             let mail = render(kind, "Ada", None);
             let line = format!("\nSee or cancel your visit: {MANAGE_URL}\n");
             assert!(mail.text.contains(&line), "{}", mail.text);
@@ -192,6 +200,16 @@ mod tests {
             }
             assert!(!mail.subject.contains("AQ-_"), "{}", mail.subject);
         }
+    }
+
+    #[test]
+    fn a_moved_visit_says_when_it_was_to_be_and_when_it_is() {
+        let mail = render("rescheduled", "Ada", None);
+        for part in [&mail.text, &mail.html] {
+            assert!(part.contains("Sunday, 5 July 2026, 09:00 EDT"), "{part}");
+            assert!(part.contains("Monday, 6 July 2026, 09:00 EDT"), "{part}");
+        }
+        assert!(mail.subject.contains("Moved"), "{}", mail.subject);
     }
 
     #[test]

@@ -202,10 +202,10 @@ impl Notifier {
         let histories = self.log.load(work.business_id, &keys).await?;
         let business: Loaded<Business> = histories.fold(&business_key)?;
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
-        let stands = appointment.state.known().filter(|(visit, status)| {
-            *status == Status::Booked && visit.slot.start() == work.expires_at
-        });
-        let (Some(state), Some((visit, status))) = (business.state.registered(), stands) else {
+        let state = &appointment.state;
+        let same = i64::from(state.revision()) + 1 == i64::from(work.version);
+        let stands = state.known().filter(|(_, status)| same && *status == Status::Booked);
+        let (Some(business), Some((visit, status))) = (business.state.registered(), stands) else {
             return Ok(Prepared::CalledOff);
         };
         let agenda = Agenda::new(self.log.clone());
@@ -213,14 +213,16 @@ impl Notifier {
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let manage_url = self.links.manage_url(work.appointment_id);
-        let mut mail = self.mails.render(&work.kind, state, visit, &contact, &manage_url)?;
-        if work.kind == Kind::Confirmation.as_str() {
+        let about = (visit, state.previous());
+        let mut mail = self.mails.render(&work.kind, business, about, &contact, &manage_url)?;
+        // A reminder says nothing new: calendars have what it is about.
+        if work.kind != Kind::Reminder.as_str() {
             let calendar = GuestCalendar {
                 appointment_id: work.appointment_id,
                 version: appointment.sequence,
                 visit,
                 status,
-                business: state,
+                business,
                 organizer: &self.smtp.address(),
                 now: clock::now(),
             };

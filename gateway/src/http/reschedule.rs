@@ -1,0 +1,130 @@
+//! A visit at another time, or again.
+
+use axum::extract::State;
+use commands::{
+    CommandError,
+    appointment::{MoveRefused, RescheduleAppointment},
+};
+use domain::{AppointmentId, StaffId, availability::Waived};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Api, Problem,
+    answer::Written,
+    appointments::{self, AppointmentAnswer},
+    book::{self, Wanted},
+    context,
+    extract::{Id, Json, Member, Owner},
+};
+
+/// To when, and to whom.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"start": "2026-03-02T15:00:00Z"}))]
+pub(crate) struct RescheduleRequest {
+    /// An instant (RFC 3339), or local time of the business without offset.
+    start: String,
+    /// Absent leaves it with whoever has it.
+    #[schema(value_type = Option<String>)]
+    staff_id: Option<StaffId>,
+    /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
+    #[serde(default, rename = "override")]
+    waived: Vec<Rule>,
+}
+
+/// A rule that an owner may set aside for one visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Rule {
+    MinNotice,
+    OutsideHours,
+}
+
+pub(super) fn waived(rules: &[Rule]) -> Waived {
+    Waived {
+        min_notice: rules.contains(&Rule::MinNotice),
+        outside_hours: rules.contains(&Rule::OutsideHours),
+    }
+}
+
+impl Api {
+    async fn not_moved(
+        &self,
+        error: CommandError<MoveRefused>,
+        member: Member,
+        id: AppointmentId,
+        staff_id: Option<StaffId>,
+    ) -> Problem {
+        let taken = if let CommandError::Refused(MoveRefused::Booking(refused)) = &error {
+            book::taken_at(refused)
+        } else {
+            None
+        };
+        let problem = refused(error);
+        let visit = match taken {
+            Some(_) => self.agenda.get(member.business_id, id).await.ok().flatten(),
+            None => None,
+        };
+        let (Some(start), Some(found)) = (taken, visit) else { return problem };
+        let wanted = Wanted {
+            business_id: member.business_id,
+            service_id: found.visit.service_id,
+            staff_id: Some(staff_id.unwrap_or(found.visit.staff_id)),
+            timezone: None,
+        };
+        self.with_alternatives(problem, &wanted, start).await
+    }
+}
+
+fn refused(error: CommandError<MoveRefused>) -> Problem {
+    Problem::of(error, |refused| match refused {
+        MoveRefused::Booking(refused) => book::refusal(refused),
+        MoveRefused::Appointment(error) => appointments::refusal(&error),
+    })
+}
+
+/// Move an appointment to another time, or to another staff member.
+///
+/// The old time is given back in the same moment. Reminders are planned anew, and the guest is told.
+#[utoipa::path(post, path = "/api/v1/appointments/{id}/reschedule", tag = "appointments",
+    operation_id = "reschedule_appointment",
+    security(("bearer" = [])), params(("id" = String, Path)), request_body = RescheduleRequest,
+    responses((status = 200, body = AppointmentAnswer), (status = 403, body = Problem),
+              (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn reschedule(
+    owner: Owner,
+    State(api): State<Api>,
+    Id(id): Id<AppointmentId>,
+    Json(request): Json<RescheduleRequest>,
+) -> Result<Written<AppointmentAnswer>, Problem> {
+    let wish = RescheduleAppointment {
+        appointment_id: id,
+        start: book::start(&request.start)?,
+        staff_id: request.staff_id,
+        waived: waived(&request.waived),
+    };
+    let context = context::command(owner.0.business_id, owner.0.actor());
+    match api.commands.reschedule_appointment(&wish, &context).await {
+        Ok(done) => api.changed(owner.0, id, done.position).await,
+        Err(error) => Err(api.not_moved(error, owner.0, id, request.staff_id).await),
+    }
+}
+
+/// Book an appointment again that was called off, if its time is still free.
+#[utoipa::path(post, path = "/api/v1/appointments/{id}/reinstate", tag = "appointments",
+    operation_id = "reinstate_appointment",
+    security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = AppointmentAnswer), (status = 403, body = Problem),
+              (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn reinstate(
+    owner: Owner,
+    State(api): State<Api>,
+    Id(id): Id<AppointmentId>,
+) -> Result<Written<AppointmentAnswer>, Problem> {
+    let context = context::command(owner.0.business_id, owner.0.actor());
+    match api.commands.reinstate_appointment(id, &context).await {
+        Ok(done) => api.changed(owner.0, id, done.position).await,
+        Err(error) => Err(api.not_moved(error, owner.0, id, None).await),
+    }
+}
