@@ -9,6 +9,7 @@ pub mod calendars;
 mod changes;
 pub mod doctor;
 mod error;
+pub mod explain;
 mod gather;
 pub mod history;
 mod lanes;

@@ -135,7 +135,7 @@ pub fn check_waiving(
         Err(Refusal::OutsideHours | Refusal::OffGrid) if waived.outside_hours => {
             let slot = TimeSlot::lasting(start, rules.service.duration_minutes);
             let slot = slot.ok_or(Refusal::OutsideHours)?;
-            occupied(&rules, busy, &slot).map_or(Ok(slot), Err)
+            occupants(&rules, busy, &slot).next().map_or(Ok(slot), Err)
         }
         checked => checked,
     }
@@ -161,31 +161,63 @@ pub fn deciding_range(rules: &Rules<'_>, from: Timestamp, until: Timestamp) -> T
     )
 }
 
-/// The first refusal, in the order in which a person would think of them.
+/// Every rule that refuses a visit that starts then, in the order in which a person would think of
+/// them; none exactly when [`check`] allows it.
+#[must_use]
+pub fn refusals(
+    rules: &Rules<'_>,
+    busy: &[Busy],
+    start: Timestamp,
+    now: Timestamp,
+) -> Vec<Refusal> {
+    let Some(slot) = TimeSlot::lasting(start, rules.service.duration_minutes) else {
+        return vec![Refusal::OutsideHours];
+    };
+    if check(rules, busy, start, now).is_ok() {
+        return vec![];
+    }
+    let all: Vec<Refusal> = reasons(rules, busy, &slot, now).collect();
+    // A start that nothing else speaks against is not on the grid.
+    if all.is_empty() { vec![Refusal::OffGrid] } else { all }
+}
+
+/// The first refusal.
 fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> Refusal {
-    let (policy, start) = (rules.policy, slot.start());
-    if start < now {
-        return Refusal::SlotInPast;
-    }
-    let earliest = earliest_start(policy, now);
-    if start < earliest {
-        return Refusal::TooSoon { earliest };
-    }
-    let horizon = horizon(rules, now);
-    if start >= horizon {
-        return Refusal::TooFar { horizon };
-    }
-    let date = local_date(rules.zone, start);
-    if !Openings::between(rules, date, date).hold(slot) {
-        return Refusal::OutsideHours;
-    }
-    occupied(rules, busy, slot).unwrap_or(Refusal::OffGrid)
+    reasons(rules, busy, slot, now).next().unwrap_or(Refusal::OffGrid)
+}
+
+fn reasons<'a>(
+    rules: &Rules<'a>,
+    busy: &'a [Busy],
+    slot: &'a TimeSlot,
+    now: Timestamp,
+) -> impl Iterator<Item = Refusal> + use<'a> {
+    let (rules, start) = (*rules, slot.start());
+    let (earliest, horizon) = (earliest_start(rules.policy, now), horizon(&rules, now));
+    let time = if start < now {
+        Some(Refusal::SlotInPast)
+    } else if start < earliest {
+        Some(Refusal::TooSoon { earliest })
+    } else {
+        (start >= horizon).then_some(Refusal::TooFar { horizon })
+    };
+    let closed = move || {
+        let date = local_date(rules.zone, start);
+        (!Openings::between(&rules, date, date).hold(slot)).then_some(Refusal::OutsideHours)
+    };
+    let closed = std::iter::once_with(closed).flatten();
+    time.into_iter().chain(closed).chain(occupants(&rules, busy, slot))
 }
 
 /// What the visit would run into.
-fn occupied(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot) -> Option<Refusal> {
+fn occupants<'a>(
+    rules: &Rules<'a>,
+    busy: &'a [Busy],
+    slot: &'a TimeSlot,
+) -> impl Iterator<Item = Refusal> + use<'a> {
     let Service { buffer_before_minutes: before, buffer_after_minutes: after, .. } = *rules.service;
-    let met = busy.iter().find(|busy| busy.excludes(slot, before, after, rules.policy.buffers));
+    let buffers = rules.policy.buffers;
+    let met = busy.iter().filter(move |busy| busy.excludes(slot, before, after, buffers));
     met.map(|busy| match busy.kind {
         BusyKind::Visit(by) => Refusal::Taken { by },
         BusyKind::TimeOff(during) => Refusal::Away { during },

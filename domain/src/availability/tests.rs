@@ -296,6 +296,9 @@ proptest! {
         while start < until {
             let answer = check(&case.rules(), &case.busy, start, case.now);
             prop_assert_eq!(answer.is_ok(), listed.contains(&start), "{} {:?}", start, answer);
+            // Explaining agrees with both, and names first what booking answers.
+            let why = refusals(&case.rules(), &case.busy, start, case.now);
+            prop_assert_eq!(answer.err(), why.first().cloned(), "{}", start);
             start += SignedDuration::from_mins(5);
         }
     }

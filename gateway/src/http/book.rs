@@ -173,7 +173,7 @@ impl Api {
     }
 
     /// The free starts that are nearest to the one that is taken.
-    async fn nearest(
+    pub(super) async fn nearest(
         &self,
         wanted: &Wanted<'_>,
         start: Timestamp,

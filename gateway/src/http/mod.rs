@@ -7,6 +7,7 @@ mod business;
 mod calendars;
 mod context;
 mod document;
+mod explain;
 mod extract;
 mod feeds;
 mod health;
@@ -142,6 +143,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(appointments::complete))
         .routes(routes!(appointments::no_show))
         .routes(routes!(calendars::get))
+        .routes(routes!(explain::explain_as_of))
+        .routes(routes!(explain::explain))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

@@ -62,6 +62,8 @@ fn what_was_promised_is_in_the_document() {
         "DELETE /api/v1/business/staff/{id}/time-off/{time_off_id}",
         "GET /api/v1/public/businesses/{handle}",
         "GET /api/v1/public/slots",
+        "GET /api/v1/public/slots/explain",
+        "GET /api/v1/calendars/{staff_id}/explain",
         "POST /api/v1/public/book",
         "GET /api/v1/public/appointments/{link}",
         "POST /api/v1/public/appointments/{link}/cancel",

@@ -9,6 +9,7 @@ mod business;
 mod calendar_files;
 mod calendars;
 mod cluster;
+mod explain;
 mod faults;
 mod identity;
 mod manage;

@@ -83,6 +83,9 @@ fn table(things: &Things) -> Vec<Operation> {
     let off = json!({ "nonce": nonce });
     // The same answer at any time.
     let as_of = streams::clock::now();
+    let why = format!("service_id={}&start=2026-03-02T09:00:00Z", salon.service_id);
+    let explain = format!("/api/v1/public/slots/explain?{why}&staff_id={}", salon.staff[0]);
+    let explain_as_of = format!("/api/v1/calendars/{}/explain?{why}&as_of={as_of}", salon.staff[0]);
     let calendar = format!("/api/v1/calendars/{}?from=2026-03-02&as_of={as_of}", salon.staff[0]);
     vec![
         one("GET /healthz", Anybody, "/healthz".into(), json!(null), 200),
@@ -101,6 +104,8 @@ fn table(things: &Things) -> Vec<Operation> {
         one("GET /api/v1/auth/me", Member, auth("me"), json!(null), 200),
         one("GET /api/v1/public/businesses/{handle}", Anybody, handle, json!(null), 200),
         one("GET /api/v1/public/slots", Anybody, slots, json!(null), 200),
+        one("GET /api/v1/public/slots/explain", Anybody, explain, json!(null), 200),
+        one("GET /api/v1/calendars/{staff_id}/explain", Member, explain_as_of, json!(null), 200),
         one("POST /api/v1/public/book", Anybody, "/api/v1/public/book".into(), booking, 201),
         one("GET /api/v1/public/appointments/{link}", Anybody, link.clone(), json!(null), 200),
         one(
@@ -196,7 +201,7 @@ fn table(things: &Things) -> Vec<Operation> {
             "POST /api/v1/appointments/{id}/reschedule",
             Owner,
             visit(0, "/reschedule"),
-            json!({"start": start_in(2_050)}),
+            json!({"start": start_in(2_050), "override": ["outside_hours"]}),
             200,
         ),
         one("POST /api/v1/appointments/{id}/cancel", Owner, visit(0, "/cancel"), json!({}), 200),
