@@ -101,7 +101,7 @@ impl Stock {
             price: Money { amount: 4_500, currency: Currency::USD },
             reminder_offsets_minutes: vec![],
         };
-        let book = AppointmentCommand::Book { visit };
+        let book = AppointmentCommand::Book { visit, choice: None };
         match self.appointments.execute(&appointment_id.to_string(), book).await {
             Ok(()) => Outcome::Done,
             Err(_) => Outcome::Failed,

@@ -106,7 +106,7 @@ impl Reactor for Scheduler {
 /// the message that says so.
 fn what_follows(fact: AppointmentEvent) -> (u32, Option<(Kind, Visit)>) {
     match fact {
-        AppointmentEvent::Booked { visit } => (0, Some((Kind::Confirmation, visit))),
+        AppointmentEvent::Booked { visit, .. } => (0, Some((Kind::Confirmation, visit))),
         AppointmentEvent::Rescheduled { visit, revision, .. } => {
             (revision, Some((Kind::Rescheduled, visit)))
         }

@@ -1,14 +1,14 @@
 //! One booking, decided on what is known of the business. Nothing here waits for anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     CalendarWeek, CustomerId, Decide, ServiceId, StaffId, TimeSlot, Zone,
-    appointment::{Appointment, AppointmentCommand, Visit},
+    appointment::{Appointment, AppointmentCommand, Candidate, StaffChoice, Visit},
     availability::{self, Refusal, Rules},
     business::{BusinessState, Profile, Service},
     staff_calendar::{
-        Busy, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
+        Busy, BusyKind, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
     },
     staff_schedule::StaffSchedule,
 };
@@ -41,6 +41,8 @@ pub(super) struct Decision {
 
 /// What is booked, once the rules agreed.
 struct Choice<'a> {
+    /// Among the candidates.
+    place: usize,
     staff_id: StaffId,
     slot: TimeSlot,
     weeks: Vec<(Week, &'a Loaded<StaffCalendar>)>,
@@ -57,9 +59,13 @@ pub(super) fn wants(state: &State, book: &BookAppointment, wanted: &mut Wanted) 
     let Ok(service) = service(business, book.service_id) else { return };
     let Ok(start) = instant(book.start, &business.profile.value.timezone) else { return };
     let span = span(&business.profile.value, service, start);
+    // Whom to choose of several depends on how much each has to do in that week.
+    let week = book.staff_id.is_none().then(|| local_week(business, start));
+    let weeks: BTreeSet<CalendarWeek> =
+        [Some(span), week].iter().flatten().flat_map(CalendarWeek::touched_by).collect();
     for staff_id in could_serve(state, book) {
         wanted.schedules.insert(staff_id);
-        wanted.weeks.extend(CalendarWeek::touched_by(&span).map(|week| (staff_id, week)));
+        wanted.weeks.extend(weeks.iter().map(|week| (staff_id, *week)));
     }
 }
 
@@ -88,7 +94,13 @@ pub(super) fn decide(
     let profile = &known.profile.value;
     let start = instant(book.start, &profile.timezone)?;
     let candidates = candidates(known, book)?;
+    let week = book.staff_id.is_none().then(|| local_week(known, start));
+    let candidates = by_load(state, week.as_ref(), candidates)?;
     let choice = choose(state, context, profile, service, &candidates, start)?;
+    let found = week.map(|week| StaffChoice {
+        week: week.start(),
+        considered: candidates.iter().take(choice.place + 1).copied().collect(),
+    });
     let customer = book.guest.as_customer(guests);
     let visit = Visit {
         staff_id: choice.staff_id,
@@ -103,7 +115,7 @@ pub(super) fn decide(
     let booked = Booked::of(book.appointment_id, &visit);
     let mut unit = UnitOfWork::new(context.clone());
     let weeks = reserve(&mut unit, book, &visit, &choice, known)?;
-    agree(&mut unit, book, visit)?;
+    agree(&mut unit, book, visit, found)?;
     unit.guard(business);
     unit.guard(plan);
     unit.guard(choice.schedule);
@@ -134,13 +146,13 @@ fn choose<'a>(
     context: &CommandContext,
     profile: &Profile,
     service: &Service,
-    candidates: &[StaffId],
+    candidates: &[Candidate],
     start: Timestamp,
 ) -> Tried<Choice<'a>> {
     let span = span(profile, service, start);
     let unread = || CommitError::Store("a calendar was not read".into());
     let mut refused: Option<Refusal> = None;
-    for &staff_id in candidates {
+    for (place, &Candidate { staff_id, .. }) in candidates.iter().enumerate() {
         let schedule = state.schedules.get(&staff_id).ok_or_else(unread)?;
         let mut weeks = Vec::with_capacity(2);
         for week in CalendarWeek::touched_by(&span) {
@@ -151,7 +163,7 @@ fn choose<'a>(
             weeks.iter().flat_map(|(_, week)| week.state.busy().copied()).collect();
         let rules = rules_of(profile, service, &schedule.state);
         match availability::check(&rules, &busy, start, context.now) {
-            Ok(slot) => return Ok(Choice { staff_id, slot, weeks, schedule }),
+            Ok(slot) => return Ok(Choice { place, staff_id, slot, weeks, schedule }),
             Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
             Err(refusal) => {
                 refused.get_or_insert(refusal);
@@ -201,6 +213,44 @@ fn candidates(state: &BusinessState, book: &BookAppointment) -> Tried<Vec<StaffI
         Some(staff_id) if state.staff.contains_key(&staff_id) => refuse(BookingRefused::NotOffered),
         Some(_) => refuse(BookingRefused::UnknownStaff),
     }
+}
+
+fn local_week(business: &BusinessState, start: Timestamp) -> TimeSlot {
+    availability::local_week(&business.profile.value.timezone, start)
+}
+
+/// Whoever has the least to do in that week first, and of those the first by id. Nobody is weighed
+/// when the guest named somebody.
+fn by_load(
+    state: &State,
+    week: Option<&TimeSlot>,
+    candidates: Vec<StaffId>,
+) -> Tried<Vec<Candidate>> {
+    let mut found = Vec::with_capacity(candidates.len());
+    for staff_id in candidates {
+        let minutes = week.map(|week| booked_minutes(state, staff_id, week));
+        found.push(Candidate { booked_minutes: minutes.transpose()?.unwrap_or(0), staff_id });
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Of visits that begin within the week.
+fn booked_minutes(state: &State, staff_id: StaffId, week: &TimeSlot) -> Tried<i64> {
+    // What lies across a cut stands in two streams.
+    let mut visits: BTreeMap<BusyKind, &Busy> = BTreeMap::new();
+    for part in CalendarWeek::touched_by(week) {
+        let unread = || CommitError::Store("a calendar was not read".into());
+        let loaded = state.weeks.get(&(staff_id, part)).ok_or_else(unread)?;
+        let begins =
+            |busy: &&Busy| week.start() <= busy.slot.start() && busy.slot.start() < week.end();
+        let of_guests = |busy: &&Busy| matches!(busy.kind, BusyKind::Visit(_));
+        visits.extend(
+            loaded.state.busy().filter(of_guests).filter(begins).map(|busy| (busy.kind, busy)),
+        );
+    }
+    let minutes = |busy: &&Busy| busy.slot.start().duration_until(busy.slot.end()).as_mins();
+    Ok(visits.values().map(minutes).sum())
 }
 
 /// The calendar's part: written in every week that the visit with its buffers touches, and expected
@@ -256,12 +306,17 @@ pub(super) const fn calendar(
 }
 
 /// The appointment's own part. Its id was made for it, so its stream is empty.
-fn agree(unit: &mut UnitOfWork, book: &BookAppointment, visit: Visit) -> Tried<()> {
+fn agree(
+    unit: &mut UnitOfWork,
+    book: &BookAppointment,
+    visit: Visit,
+    choice: Option<StaffChoice>,
+) -> Tried<()> {
     let key = StreamKey::of::<Appointment>(book.appointment_id);
     let fresh = Loaded { key, state: Appointment::default(), sequence: 0 };
     let events = fresh
         .state
-        .decide(AppointmentCommand::Book { visit })
+        .decide(AppointmentCommand::Book { visit, choice })
         .map_err(|error| CommitError::Store(error.into()))?;
     unit.append(&fresh, events)?;
     Ok(())

@@ -208,7 +208,7 @@ impl Commands {
         let Some(first) = histories.events(&key).first() else { return Ok(None) };
         let event =
             first.decode::<Appointment>().map_err(|error| CommitError::Store(error.into()))?;
-        let AppointmentEvent::Booked { visit } = event else { return Ok(None) };
+        let AppointmentEvent::Booked { visit, .. } = event else { return Ok(None) };
         let pool = self.log.database().pool();
         let position = feed::end_of_transaction(pool, first.cursor).await?;
         Ok(Some(Done::new(Booked::of(book.appointment_id, &visit), position)))

@@ -208,8 +208,8 @@ impl Decide for Appointment {
         command: AppointmentCommand,
     ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
         match command {
-            AppointmentCommand::Book { visit } => match self.known() {
-                None => Ok(vec![AppointmentEvent::Booked { visit }]),
+            AppointmentCommand::Book { visit, choice } => match self.known() {
+                None => Ok(vec![AppointmentEvent::Booked { visit, choice }]),
                 Some((there, Status::Booked)) if *there == visit => Ok(vec![]),
                 Some(_) => Err(AppointmentError::AlreadyBooked),
             },
@@ -231,7 +231,7 @@ impl Decide for Appointment {
     }
 
     fn evolve(&mut self, event: Self::Event) {
-        if let AppointmentEvent::Booked { visit } = event {
+        if let AppointmentEvent::Booked { visit, .. } = event {
             let visit = Box::new(visit);
             let (status, revision, moves, previous) = (Status::Booked, 0, 0, None);
             *self = Self::Known { visit, status, revision, moves, previous };

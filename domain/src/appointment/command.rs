@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-use super::Visit;
+use super::{StaffChoice, Visit};
 
 /// What can be asked of an appointment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum AppointmentCommand {
     Book {
         /// All that is agreed.
         visit: Visit,
+        /// How the staff member was found; `None` when the guest named one.
+        choice: Option<StaffChoice>,
     },
     /// Move it to another time, or to another staff member. That the new time is free is the
     /// calendar's rule.

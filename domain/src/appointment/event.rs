@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Visit;
+use super::{StaffChoice, Visit};
 use crate::{TimeSlot, pure::event_types};
 
 /// Past tense, one variant per fact. Stored for ever: add, never change.
@@ -11,6 +11,9 @@ pub enum AppointmentEvent {
     Booked {
         /// All that is agreed.
         visit: Visit,
+        /// How the staff member was found; absent when the guest named one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        choice: Option<StaffChoice>,
     },
     /// It was moved to another time, or to another staff member.
     Rescheduled {

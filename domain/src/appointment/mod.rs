@@ -1,6 +1,7 @@
 //! One visit, from booked to its end.
 
 mod aggregate;
+mod choice;
 mod command;
 mod error;
 mod event;
@@ -8,6 +9,7 @@ mod event;
 mod tests;
 
 pub use aggregate::{Appointment, Status, Visit};
+pub use choice::{Candidate, StaffChoice};
 pub use command::AppointmentCommand;
 pub use error::AppointmentError;
 pub use event::AppointmentEvent;

@@ -27,17 +27,17 @@ fn given(events: Vec<AppointmentEvent>) -> cqrs_es::test::AggregateTestExecutor<
 }
 
 fn booked() -> AppointmentEvent {
-    AppointmentEvent::Booked { visit: visit() }
+    AppointmentEvent::Booked { visit: visit(), choice: None }
 }
 
 #[test]
 fn booking_the_same_visit_again_is_already_so_and_another_is_refused() {
     given(vec![booked()])
-        .when(AppointmentCommand::Book { visit: visit() })
+        .when(AppointmentCommand::Book { visit: visit(), choice: None })
         .then_expect_events(vec![]);
     let other = Visit { customer_id: CustomerId::new(Uuid::from_u128(4)), ..visit() };
     given(vec![booked()])
-        .when(AppointmentCommand::Book { visit: other })
+        .when(AppointmentCommand::Book { visit: other, choice: None })
         .then_expect_error(AppointmentError::AlreadyBooked);
 }
 

@@ -247,6 +247,17 @@ pub fn start_of_day(zone: &Zone, date: Date) -> Timestamp {
     date.to_zoned(zone.tz().clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
 }
 
+/// The local week, Monday to Monday, that an instant lies in.
+#[must_use]
+pub fn local_week(zone: &Zone, at: Timestamp) -> TimeSlot {
+    let date = local_date(zone, at);
+    let back = i64::from(date.weekday().to_monday_zero_offset());
+    let monday = date.checked_sub(back.days()).unwrap_or(date);
+    let next = monday.checked_add(7.days()).unwrap_or(Date::MAX);
+    let week = TimeSlot::try_new(start_of_day(zone, monday), start_of_day(zone, next));
+    week.unwrap_or_else(|EmptySlot| minute_at(at))
+}
+
 fn ceil_second(at: Timestamp) -> i64 {
     at.as_second() + i64::from(at.subsec_nanosecond() > 0)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt, future::join_all, stream};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, ToSpan, tz::TimeZone};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::eventually;
@@ -381,5 +381,46 @@ async fn a_guest_who_became_known_elsewhere_is_found_again() {
     let known = "SELECT 'cust_' || replace(customer_id::text, '-', '')
                    FROM customer WHERE name = 'Grace'";
     assert_eq!(stand.database.texts(known).await, [text(&shown["customer"]["id"])]);
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_anybody_gets_the_one_with_the_least_to_do_that_week() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 3).await;
+    let mut staff = salon.staff.clone();
+    staff.sort();
+    let named = |id: &str| salon.staff.iter().position(|staff| staff == id).unwrap();
+    // The middle of a local week, so that all of it is in one.
+    let noon = start_in(10 * 1_440).to_zoned(TimeZone::UTC).with().hour(12).minute(0).build();
+    let noon = noon.unwrap();
+    let back = i64::from(noon.weekday().to_monday_zero_offset()) - 2;
+    let start = (noon - back.days()).timestamp();
+    let at = |minutes: i64| start + SignedDuration::from_mins(minutes);
+    salon.book(named(&staff[0]), at(0)).await.expect(201);
+    salon.book(named(&staff[0]), at(5)).await.expect(201);
+    salon.book(named(&staff[1]), at(0)).await.expect(201);
+    // Another week does not count.
+    salon.book(named(&staff[2]), at(7 * 1_440)).await.expect(201);
+    let anybody = async |minutes: i64| {
+        let mut body = salon.booking(0, at(minutes));
+        body["staff_id"] = json!("any");
+        salon.guest.post(BOOK, &body).await.expect(201)
+    };
+    let first = anybody(60).await;
+    assert_eq!(first["staff_id"], json!(staff[2]), "nothing to do that week");
+    let second = anybody(120).await;
+    assert_eq!(second["staff_id"], json!(staff[1]), "of two with as much to do, the first by id");
+    let third = anybody(60).await;
+    assert_eq!(third["staff_id"], json!(staff[0]), "who has least to do is not free");
+    let path = format!("/api/v1/appointments/{}/history", text(&third["appointment_id"]));
+    let history = salon.owner.read(&path).await.expect(200);
+    let considered = &history["items"][0]["data"]["choice"]["considered"];
+    let wanted = json!([
+        {"staff_id": staff[2], "booked_minutes": 5},
+        {"staff_id": staff[0], "booked_minutes": 10},
+    ]);
+    assert_eq!(considered, &wanted);
     stand.addresses.assert_healthy();
 }

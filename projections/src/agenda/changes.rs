@@ -48,7 +48,7 @@ impl Changes for AgendaChanges {
         let Some(event) = fact.of::<Appointment>()? else { return Ok(()) };
         let id = id_of::<AppointmentId>(fact.stream_id)?.uuid();
         let (status, moved) = match event {
-            AppointmentEvent::Booked { visit } => {
+            AppointmentEvent::Booked { visit, .. } => {
                 let business_id = fact.business_id.uuid();
                 let (status, sequence) = (Status::Booked, fact.sequence);
                 let row = AppointmentRow { business_id, visit, status, sequence };

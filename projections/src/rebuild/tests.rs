@@ -94,7 +94,7 @@ impl World {
             reminder_offsets_minutes: vec![],
         };
         let event = match (self.sequences.contains_key(&stream), what % 3) {
-            (false, _) => AppointmentEvent::Booked { visit },
+            (false, _) => AppointmentEvent::Booked { visit, choice: None },
             (true, 0) => AppointmentEvent::Cancelled {},
             (true, 1) => AppointmentEvent::Completed {},
             (true, _) => AppointmentEvent::MissedByGuest {},
