@@ -1,7 +1,7 @@
 use domain::{
     AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, Zone,
     appointment::{Status, Visit},
-    availability::Refusal,
+    availability::{Refusal, Waived},
 };
 use jiff::{Timestamp, civil::DateTime};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,10 @@ pub struct BookAppointment {
     pub timezone: Option<Zone>,
     /// In the guest's words.
     pub notes: Option<String>,
+    /// What an owner sets aside; a gateway of an older build does not understand it and leaves the
+    /// decision to whoever was asked.
+    #[serde(default, skip_serializing_if = "Waived::is_none")]
+    pub waived: Waived,
 }
 
 /// A booked visit, as its guest is told.

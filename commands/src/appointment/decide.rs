@@ -96,7 +96,7 @@ pub(super) fn decide(
     let candidates = candidates(known, book)?;
     let week = book.staff_id.is_none().then(|| local_week(known, start));
     let candidates = by_load(state, week.as_ref(), candidates)?;
-    let choice = choose(state, context, profile, service, &candidates, start)?;
+    let choice = choose(state, (book, context), profile, service, &candidates, start)?;
     let found = week.map(|week| StaffChoice {
         week: week.start(),
         considered: candidates.iter().take(choice.place + 1).copied().collect(),
@@ -143,7 +143,7 @@ pub(super) fn span(profile: &Profile, service: &Service, start: Timestamp) -> Ti
 /// any of them, or why the first does not.
 fn choose<'a>(
     state: &'a State,
-    context: &CommandContext,
+    (book, context): (&BookAppointment, &CommandContext),
     profile: &Profile,
     service: &Service,
     candidates: &[Candidate],
@@ -162,7 +162,7 @@ fn choose<'a>(
         let busy: Vec<Busy> =
             weeks.iter().flat_map(|(_, week)| week.state.busy().copied()).collect();
         let rules = rules_of(profile, service, &schedule.state);
-        match availability::check(&rules, &busy, start, context.now) {
+        match availability::check_waiving(&rules, &busy, start, context.now, book.waived) {
             Ok(slot) => return Ok(Choice { place, staff_id, slot, weeks, schedule }),
             Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
             Err(refusal) => {

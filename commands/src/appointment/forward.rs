@@ -219,7 +219,8 @@ impl Commands {
 mod tests {
     use domain::{
         AppointmentId, Currency, FieldError, LocalTimeError, Money, ServiceId, StaffId, Zone,
-        appointment::Status, availability::Refusal,
+        appointment::Status,
+        availability::{Refusal, Waived},
     };
     use jiff::civil::date;
     use serde_json::{Value, json};
@@ -246,6 +247,7 @@ mod tests {
             guest: Guest { name: "Ada".into(), email: Some("ada@example.com".into()), phone: None },
             timezone: Some("Europe/London".parse().unwrap()),
             notes: Some("window seat".into()),
+            waived: Waived::default(),
         };
         let context = CommandContext {
             business_id: BusinessId::new(Uuid::from_u128(4)),

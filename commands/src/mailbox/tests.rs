@@ -24,6 +24,7 @@ fn booking() -> BookAppointment {
         guest: Guest { name: "Ada".to_owned(), email: None, phone: None },
         timezone: None,
         notes: None,
+        waived: domain::availability::Waived::default(),
     }
 }
 

@@ -115,6 +115,14 @@ pub struct Waived {
     pub outside_hours: bool,
 }
 
+impl Waived {
+    /// Nothing is set aside.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        !self.min_notice && !self.outside_hours
+    }
+}
+
 /// As [`check`], but for the rules that an owner set aside.
 ///
 /// # Errors

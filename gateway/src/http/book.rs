@@ -9,19 +9,21 @@ use commands::{
     idempotency::IdempotencyKey,
 };
 use domain::{
-    AppointmentId, BusinessId, LocalTimeError, ServiceId, StaffId, Zone, availability::Refusal,
+    AppointmentId, BusinessId, LocalTimeError, ServiceId, StaffId, Zone,
+    availability::{Refusal, Waived},
 };
 use jiff::{Timestamp, civil::DateTime};
 use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan};
 use serde::{Deserialize, Serialize};
-use streams::{Actor, clock};
+use streams::{Actor, CommandContext, clock};
 use utoipa::ToSchema;
 
 use super::{
     Api, Problem,
     answer::{Price, Written},
     context,
-    extract::Json,
+    extract::{Json, Owner},
+    reschedule::{Rule, waived},
     shape::{self, Instant, object},
     slots::SlotAnswer,
 };
@@ -51,6 +53,45 @@ pub(crate) struct BookRequest {
     /// In place of the header of that name.
     #[serde(skip_serializing)]
     idempotency_key: Option<String>,
+}
+
+/// A wish to book, by the business itself.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "service_id": "svc_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "staff_id": "any",
+    "start": "2026-03-02T14:00:00Z",
+    "customer": {"name": "Ada Guest", "phone": "+1 555 0100"},
+    "override": ["min_notice"],
+}))]
+pub(crate) struct CreateRequest {
+    #[schema(value_type = String)]
+    service_id: ServiceId,
+    /// A staff member; absent or `any` for anybody who is free.
+    staff_id: Option<String>,
+    /// An instant (RFC 3339), or local time of the business without offset.
+    start: String,
+    #[serde(deserialize_with = "object")]
+    customer: Customer,
+    /// The guest's own zone, for their mails.
+    #[schema(value_type = Option<String>)]
+    timezone: Option<Zone>,
+    notes: Option<String>,
+    /// In place of the header of that name.
+    idempotency_key: Option<String>,
+    /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
+    #[serde(default, rename = "override")]
+    waived: Vec<Rule>,
+}
+
+impl CreateRequest {
+    fn parts(self) -> (BookRequest, Vec<Rule>) {
+        let Self { service_id, staff_id, start, customer, timezone, notes, .. } = self;
+        let idempotency_key = self.idempotency_key;
+        let book =
+            BookRequest { service_id, staff_id, start, customer, timezone, notes, idempotency_key };
+        (book, self.waived)
+    }
 }
 
 /// Who comes.
@@ -103,11 +144,16 @@ impl BookRequest {
             },
             timezone: self.timezone.clone(),
             notes: self.notes.clone(),
+            waived: Waived::default(),
         })
     }
 
     /// The key from the header or the body; the same request is the same once parsed.
-    fn key(&self, headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+    fn key(
+        &self,
+        headers: &HeaderMap,
+        owner: Option<&[Rule]>,
+    ) -> Result<Option<IdempotencyKey>, Problem> {
         let header = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or_default());
         let key = match (header, self.idempotency_key.as_deref()) {
             (None, None) => return Ok(None),
@@ -121,8 +167,12 @@ impl BookRequest {
             let message = "must be 1 to 255 visible ASCII characters";
             return Err(Problem::invalid_field("idempotency_key", message));
         }
-        let mut request = b"POST /api/v1/public/book ".to_vec();
+        let path = owner.map_or("/api/v1/public/book", |_rules| "/api/v1/appointments");
+        let mut request = format!("POST {path} ").into_bytes();
         request.extend(serde_json::to_vec(self).unwrap_or_default());
+        if let Some(rules) = owner {
+            request.extend(serde_json::to_vec(rules).unwrap_or_default());
+        }
         Ok(Some(IdempotencyKey::new(key.to_owned(), &request)))
     }
 }
@@ -297,17 +347,49 @@ pub(crate) async fn book(
     headers: HeaderMap,
     Json(request): Json<BookRequest>,
 ) -> Result<Written<BookedAnswer>, Problem> {
-    let key = request.key(&headers)?;
+    let key = request.key(&headers, None)?;
     let book = request.command()?;
     let business_id = api.named(Named::Service(book.service_id)).await?;
-    let context = context::command(business_id, Actor::Guest);
-    let done = match api.commands.book(&book, key.as_ref(), &context).await {
-        Ok(done) => done,
-        Err(error) => return Err(api.refused(error, business_id, &book).await),
-    };
-    let manage_url = api.manage_urls.url(done.value.appointment_id);
-    let body = answer(&done.value, manage_url, done.position.to_string());
-    let location = format!("/api/v1/appointments/{}", body.appointment_id);
-    let written = Written::new(StatusCode::CREATED, done.position, body).at(location);
-    Ok(Written { replayed: done.replayed, ..written })
+    api.booked(&book, key.as_ref(), context::command(business_id, Actor::Guest)).await
+}
+
+/// Book an appointment for a guest, who called or stands at the desk.
+///
+/// Safe to retry: the same `Idempotency-Key` books once.
+#[utoipa::path(post, path = "/api/v1/appointments", tag = "appointments",
+    operation_id = "create_appointment", request_body = CreateRequest, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "the same key books once")),
+    responses((status = 201, body = BookedAnswer), (status = 402, body = Problem),
+              (status = 403, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub(crate) async fn create(
+    owner: Owner,
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Json(request): Json<CreateRequest>,
+) -> Result<Written<BookedAnswer>, Problem> {
+    let (request, rules) = request.parts();
+    let key = request.key(&headers, Some(&rules))?;
+    let book = BookAppointment { waived: waived(&rules), ..request.command()? };
+    let context = context::command(owner.0.business_id, owner.0.actor());
+    api.booked(&book, key.as_ref(), context).await
+}
+
+impl Api {
+    async fn booked(
+        &self,
+        book: &BookAppointment,
+        key: Option<&IdempotencyKey>,
+        context: CommandContext,
+    ) -> Result<Written<BookedAnswer>, Problem> {
+        let done = match self.commands.book(book, key, &context).await {
+            Ok(done) => done,
+            Err(error) => return Err(self.refused(error, context.business_id, book).await),
+        };
+        let manage_url = self.manage_urls.url(done.value.appointment_id);
+        let body = answer(&done.value, manage_url, done.position.to_string());
+        let location = format!("/api/v1/appointments/{}", body.appointment_id);
+        let written = Written::new(StatusCode::CREATED, done.position, body).at(location);
+        Ok(Written { replayed: done.replayed, ..written })
+    }
 }

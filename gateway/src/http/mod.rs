@@ -134,7 +134,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(slots::slots))
         .routes(routes!(book::book))
         .merge(by_link())
-        .routes(routes!(appointments::list))
+        .routes(routes!(appointments::list, book::create))
         .routes(routes!(appointments::get, appointments::delete))
         .routes(routes!(appointments::history))
         .routes(routes!(appointments::cancel))

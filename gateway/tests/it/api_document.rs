@@ -71,6 +71,7 @@ fn what_was_promised_is_in_the_document() {
         "GET /api/v1/business/staff/{id}/calendar-feed",
         "GET /api/v1/public/feeds/{file}",
         "GET /api/v1/appointments",
+        "POST /api/v1/appointments",
         "GET /api/v1/appointments/{id}",
         "DELETE /api/v1/appointments/{id}",
         "GET /api/v1/appointments/{id}/history",

@@ -424,3 +424,39 @@ async fn whoever_takes_anybody_gets_the_one_with_the_least_to_do_that_week() {
     assert_eq!(considered, &wanted);
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_books_for_a_guest_and_may_set_rules_aside() {
+    const CREATE: &str = "/api/v1/appointments";
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::with(&process.client(), 1, 30).await;
+    let mut closed = crate::salon::around_the_clock();
+    closed["weekly"] = json!([]);
+    salon.set_hours(0, &closed).await;
+    let start = start_in(2 * 1_440) + SignedDuration::from_mins(2);
+    let mut body = salon.booking(0, start);
+    salon.owner.post(CREATE, &body).await.problem(422, "outside_availability");
+    body["override"] = json!(["outside_hours"]);
+    let key = |body: &Value| {
+        let request = salon.owner.request(Method::POST, CREATE).header("Idempotency-Key", "desk-1");
+        request.json(body)
+    };
+    let booked = Answer::of(key(&body).send().await.unwrap()).await.expect(201);
+    let again = Answer::of(key(&body).send().await.unwrap()).await;
+    assert_eq!(again.header("idempotent-replayed"), "true");
+    assert_eq!(again.expect(201)["appointment_id"], booked["appointment_id"]);
+    body["override"] = json!(["min_notice"]);
+    let other = Answer::of(key(&body).send().await.unwrap()).await;
+    other.problem(422, "idempotency_key_reused");
+    // What is taken is taken for owners, too.
+    body["override"] = json!(["outside_hours", "min_notice"]);
+    salon.owner.post(CREATE, &body).await.problem(409, "slot_taken");
+    let path = format!("{CREATE}/{}/history", text(&booked["appointment_id"]));
+    let history = salon.owner.read(&path).await.expect(200);
+    assert!(text(&history["items"][0]["actor"]).starts_with("user_"), "{history}");
+    // Guests set nothing aside.
+    let refused = salon.guest.post(BOOK, &body).await;
+    refused.problem(422, "invalid_request");
+    stand.addresses.assert_healthy();
+}
