@@ -6,11 +6,11 @@ use domain::{
     CalendarWeek, CustomerId, Decide, ServiceId, StaffId, TimeSlot, Zone,
     appointment::{Appointment, AppointmentCommand, Visit},
     availability::{self, Refusal, Rules},
-    business::{BusinessState, Profile, Service},
+    business::{BusinessState, Service},
     staff_calendar::{
         Busy, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
     },
-    staff_schedule::StaffSchedule,
+    staff_schedule::{Hours, StaffSchedule},
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use streams::{
@@ -56,7 +56,7 @@ pub(super) fn wants(state: &State, book: &BookAppointment, wanted: &mut Wanted) 
     let Some(business) = registered(state) else { return };
     let Ok(service) = service(business, book.service_id) else { return };
     let Ok(start) = instant(book.start, &business.profile.value.timezone) else { return };
-    let span = span(&business.profile.value, service, start);
+    let span = span(business, service, start);
     for staff_id in could_serve(state, book) {
         wanted.schedules.insert(staff_id);
         wanted.weeks.extend(CalendarWeek::touched_by(&span).map(|week| (staff_id, week)));
@@ -88,7 +88,7 @@ pub(super) fn decide(
     let profile = &known.profile.value;
     let start = instant(book.start, &profile.timezone)?;
     let candidates = candidates(known, book)?;
-    let choice = choose(state, context, profile, service, &candidates, start)?;
+    let choice = choose(state, context, known, service, &candidates, start)?;
     let customer = book.guest.as_customer(guests);
     let visit = Visit {
         staff_id: choice.staff_id,
@@ -122,9 +122,9 @@ fn registered(state: &State) -> Option<&BusinessState> {
 }
 
 /// The stretch of calendar that decides about a visit that starts then.
-fn span(profile: &Profile, service: &Service, start: Timestamp) -> TimeSlot {
-    let closed = StaffSchedule::default();
-    availability::deciding_range(&rules_of(profile, service, &closed), start, start)
+fn span(business: &BusinessState, service: &Service, start: Timestamp) -> TimeSlot {
+    let never = Hours::default();
+    availability::deciding_range(&Rules::of(business, service, &never), start, start)
 }
 
 /// The first candidate whose rules agree. When none does: that the time is taken, if it is for
@@ -132,12 +132,12 @@ fn span(profile: &Profile, service: &Service, start: Timestamp) -> TimeSlot {
 fn choose<'a>(
     state: &'a State,
     context: &CommandContext,
-    profile: &Profile,
+    business: &BusinessState,
     service: &Service,
     candidates: &[StaffId],
     start: Timestamp,
 ) -> Tried<Choice<'a>> {
-    let span = span(profile, service, start);
+    let span = span(business, service, start);
     let unread = || CommitError::Store("a calendar was not read".into());
     let mut refused: Option<Refusal> = None;
     for &staff_id in candidates {
@@ -149,7 +149,7 @@ fn choose<'a>(
         }
         let busy: Vec<Busy> =
             weeks.iter().flat_map(|(_, week)| week.state.busy().copied()).collect();
-        let rules = rules_of(profile, service, &schedule.state);
+        let rules = Rules::of(business, service, schedule.state.hours());
         match availability::check(&rules, &busy, start, context.now) {
             Ok(slot) => return Ok(Choice { staff_id, slot, weeks, schedule }),
             Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
@@ -160,19 +160,6 @@ fn choose<'a>(
     }
     let refusal = refused.unwrap_or(Refusal::OutsideHours);
     refuse(BookingRefused::Unavailable { start, refusal })
-}
-
-fn rules_of<'a>(
-    profile: &'a Profile,
-    service: &'a Service,
-    schedule: &'a StaffSchedule,
-) -> Rules<'a> {
-    Rules {
-        zone: &profile.timezone,
-        policy: &profile.booking_policy,
-        service,
-        hours: schedule.hours(),
-    }
 }
 
 fn service(state: &BusinessState, service_id: ServiceId) -> Tried<&Service> {

@@ -15,8 +15,8 @@ use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
 pub use refusal::Refusal;
 
 use crate::{
-    EmptySlot, TimeSlot, Zone,
-    business::{BookingPolicy, Service},
+    ClosureId, EmptySlot, TimeSlot, Zone,
+    business::{BookingPolicy, BusinessState, Closures, Service},
     staff_calendar::{Busy, BusyKind},
     staff_schedule::Hours,
 };
@@ -34,6 +34,23 @@ pub struct Rules<'a> {
     pub service: &'a Service,
     /// When the staff member works.
     pub hours: &'a Hours,
+    /// When nobody of the business does.
+    pub closures: &'a Closures,
+}
+
+impl<'a> Rules<'a> {
+    /// The rules of somebody who works these hours, for a service of the business.
+    #[must_use]
+    pub fn of(business: &'a BusinessState, service: &'a Service, hours: &'a Hours) -> Self {
+        let profile = &business.profile.value;
+        Self {
+            zone: &profile.timezone,
+            policy: &profile.booking_policy,
+            service,
+            hours,
+            closures: &business.closures,
+        }
+    }
 }
 
 /// The bookable slots that start within `[from, until)`, in order.
@@ -142,13 +159,21 @@ fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> 
     }
     let date = local_date(rules.zone, start);
     if !Openings::between(rules, date, date).hold(slot) {
-        return Refusal::OutsideHours;
+        return closed(rules, slot).map_or(Refusal::OutsideHours, |by| Refusal::Closed { by });
     }
     match busy.iter().find(|busy| busy.excludes(slot, before, after, policy.buffers)) {
         Some(Busy { kind: BusyKind::Visit(by), .. }) => Refusal::Taken { by: *by },
         Some(Busy { kind: BusyKind::TimeOff(during), .. }) => Refusal::Away { during: *during },
         None => Refusal::OffGrid,
     }
+}
+
+/// The closure that a visit at this time would meet.
+fn closed(rules: &Rules<'_>, slot: &TimeSlot) -> Option<ClosureId> {
+    let first = local_date(rules.zone, slot.start());
+    // It ends before this instant: at midnight it does not reach into the next date.
+    let last = local_date(rules.zone, slot.end() - SignedDuration::from_nanos(1));
+    rules.closures.touching(first, last).map(|(id, _)| id).next()
 }
 
 fn earliest_start(policy: &BookingPolicy, now: Timestamp) -> Timestamp {

@@ -3,7 +3,7 @@ use std::ops::Range;
 use jiff::{Timestamp, civil::Date, tz::Offset};
 
 use super::{Rules, grid::Grid, start_of_day};
-use crate::{TimeSlot, Zone, staff_schedule::Window};
+use crate::{TimeSlot, Zone, business::Closure, staff_schedule::Window};
 
 const DAY: i64 = 86_400;
 
@@ -39,6 +39,9 @@ impl Openings {
     pub(super) fn between(rules: &Rules<'_>, first: Date, last: Date) -> Self {
         let end = last.saturating_add(jiff::Span::new().days(2));
         let segments = segments(rules.zone, first, end);
+        // Few, if any: there is no need to search all of them for each date.
+        let closures = rules.closures.touching(first, end);
+        let closures: Vec<&Closure> = closures.map(|(_, closure)| closure).collect();
         let mut openings = Vec::new();
         let mut windows: Vec<Window> = Vec::new();
         let mut date = first;
@@ -48,7 +51,9 @@ impl Openings {
                 .map_or(0, |midnight| midnight.as_second() / DAY);
             let weekday = u8::try_from((day + 3).rem_euclid(7)).unwrap_or_default();
             windows.clear();
-            windows.extend(rules.hours.on(date, weekday));
+            if !closures.iter().any(|closure| closure.holds(date)) {
+                windows.extend(rules.hours.on(date, weekday));
+            }
             windows.sort_unstable_by_key(|w| (w.start, w.end));
             let first_of_day = openings.len();
             // Segment by segment, so that the pieces come in the order of time on a day that

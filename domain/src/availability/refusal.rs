@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AppointmentId, TimeOffId};
+use crate::{AppointmentId, ClosureId, TimeOffId};
 
 /// Why an instant cannot be booked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -20,6 +20,12 @@ pub enum Refusal {
     TooFar {
         /// The first instant that is too far.
         horizon: Timestamp,
+    },
+    /// The whole business is closed on that date.
+    #[error("the business is closed on that date")]
+    Closed {
+        /// By which closure.
+        by: ClosureId,
     },
     /// The visit does not lie inside working hours.
     #[error("it lies outside the working hours")]
@@ -49,6 +55,7 @@ impl Refusal {
             Self::SlotInPast => "slot_in_past",
             Self::TooSoon { .. } => "too_soon",
             Self::TooFar { .. } => "too_far",
+            Self::Closed { .. } => "closed",
             Self::OutsideHours => "outside_hours",
             Self::Away { .. } => "time_off",
             Self::Taken { .. } => "slot_taken",

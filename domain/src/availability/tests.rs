@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    AppointmentId, Currency, Money, TimeOffId,
-    business::{BufferRule, SlotGrid},
+    AppointmentId, ClosureId, Currency, Money, TimeOffId,
+    business::{BufferRule, Closure, SlotGrid},
     staff_schedule::{DayWindow, Window},
 };
 
@@ -66,6 +66,7 @@ struct Case {
     policy: BookingPolicy,
     service: Service,
     hours: Hours,
+    closures: Closures,
     busy: Vec<Busy>,
     now: Timestamp,
 }
@@ -74,12 +75,19 @@ impl Case {
     fn new(zone: &str, hours: Hours, service: Service) -> Self {
         let policy = BookingPolicy { window_days: 730, ..BookingPolicy::default() };
         let zone = zone.parse().unwrap();
-        Self { zone, policy, service, hours, busy: vec![], now: at("2026-01-01T00:00:00Z") }
+        let (closures, now) = (Closures::default(), at("2026-01-01T00:00:00Z"));
+        Self { zone, policy, service, hours, closures, busy: vec![], now }
     }
 
     fn aligned(mut self, step: u32) -> Self {
         self.policy.slot_grid = SlotGrid::Aligned;
         self.policy.slot_step_minutes = Some(step);
+        self
+    }
+
+    fn closed(mut self, from: Date, to: Date) -> Self {
+        let closure = Closure { date_from: from, date_to: to, reason: None };
+        self.closures = [(ClosureId::new(Uuid::from_u128(5)), closure)].into_iter().collect();
         self
     }
 
@@ -89,8 +97,8 @@ impl Case {
     }
 
     fn rules(&self) -> Rules<'_> {
-        let Self { zone, policy, service, hours, .. } = self;
-        Rules { zone, policy, service, hours }
+        let Self { zone, policy, service, hours, closures, .. } = self;
+        Rules { zone, policy, service, hours, closures }
     }
 
     fn on(&self, date: Date) -> Vec<Timestamp> {
@@ -216,6 +224,36 @@ fn an_override_replaces_the_weekly_windows_of_its_date() {
 }
 
 #[test]
+fn nobody_works_on_a_closed_date_whatever_their_hours_say() {
+    let tuesday = MONDAY.tomorrow().unwrap();
+    let mut case = Case::new("America/New_York", daily("09:00", "11:00"), service(60, 0, 0))
+        .closed(MONDAY, tuesday);
+    let window = Window { start: "10:00".parse().unwrap(), end: "12:00".parse().unwrap() };
+    case.hours.overrides.insert(MONDAY, vec![window]);
+    assert!(case.on(MONDAY).is_empty(), "an override does not open it again");
+    assert!(case.on(tuesday).is_empty());
+    assert_eq!(case.local(MONDAY.yesterday().unwrap()).len(), 2);
+    assert_eq!(case.local(tuesday.tomorrow().unwrap()).len(), 2);
+    let by = ClosureId::new(Uuid::from_u128(5));
+    // Local dates: it is Monday in UTC hours before it is in New York.
+    assert_eq!(case.check("2026-03-02T15:00:00Z"), Err(Refusal::Closed { by }));
+    assert_eq!(case.check("2026-03-02T04:00:00Z"), Err(Refusal::OutsideHours));
+    assert!(case.check("2026-03-01T14:00:00Z").is_ok());
+}
+
+#[test]
+fn a_visit_cannot_run_into_a_closed_date() {
+    let case = Case::new("UTC", daily("00:00", "24:00"), service(60, 0, 0))
+        .aligned(30)
+        .closed(MONDAY, MONDAY);
+    let sunday = case.local(MONDAY.yesterday().unwrap());
+    assert_eq!(sunday.last().unwrap(), "23:00+00:00", "it may end at midnight");
+    let by = ClosureId::new(Uuid::from_u128(5));
+    assert_eq!(case.check("2026-03-01T23:30:00Z"), Err(Refusal::Closed { by }));
+    assert_eq!(case.local(MONDAY.tomorrow().unwrap())[0], "00:00+00:00");
+}
+
+#[test]
 fn each_refusal_names_its_rule() {
     let mut case = Case::new("UTC", daily("09:00", "12:00"), service(60, 0, 0)).busy(vec![
         visit("2026-03-02T10:00:00Z", "2026-03-02T11:00:00Z", 0, 0),
@@ -277,6 +315,9 @@ fn any_case() -> impl Strategy<Value = Case> {
         }
         if max {
             case.policy.buffers = BufferRule::Max;
+        }
+        if notice % 3 == 0 {
+            case = case.closed(date(2026, 11, 1), date(2026, 11, 1));
         }
         case.policy.min_notice_minutes = notice;
         case.now = at("2026-10-30T12:00:00Z");

@@ -2,11 +2,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BusinessCommand, BusinessError, BusinessEvent, Profile, Service, StaffMember};
-use crate::{Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
+use super::{
+    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Profile, Service, StaffMember,
+};
+use crate::{ClosureId, Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
 
 const MAX_SERVICES: usize = 500;
 const MAX_STAFF: usize = 500;
+const MAX_CLOSURES: usize = 366;
 
 /// A resource and the sequence of its own last event, which is its `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,10 @@ pub struct BusinessState {
     pub services: BTreeMap<ServiceId, Versioned<Service>>,
     /// Who is on the roster now.
     pub staff: BTreeMap<StaffId, Versioned<StaffMember>>,
+    /// When it is closed. Left out when never, as it was before there were closures: a rebuilt
+    /// business is then the one that was kept.
+    #[serde(default, skip_serializing_if = "Closures::is_empty")]
+    pub closures: Closures,
     sequence: u64,
 }
 
@@ -79,6 +86,10 @@ impl BusinessState {
             BusinessEvent::StaffRemoved { staff_id } => {
                 self.staff.remove(&staff_id);
             }
+            BusinessEvent::ClosureAdded { closure_id, closure } => {
+                self.closures.insert(closure_id, closure);
+            }
+            BusinessEvent::ClosureRemoved { closure_id } => self.closures.remove(closure_id),
         }
     }
 
@@ -132,7 +143,27 @@ impl BusinessState {
                 self.staff.get(&staff_id).ok_or(BusinessError::NotFound)?;
                 Ok(vec![BusinessEvent::StaffRemoved { staff_id }])
             }
+            BusinessCommand::AddClosure { closure_id, closure } => {
+                self.add_closure(closure_id, closure)
+            }
+            BusinessCommand::RemoveClosure { closure_id } => {
+                self.closures.get(closure_id).ok_or(BusinessError::NotFound)?;
+                Ok(vec![BusinessEvent::ClosureRemoved { closure_id }])
+            }
         }
+    }
+
+    fn add_closure(
+        &self,
+        closure_id: ClosureId,
+        closure: Closure,
+    ) -> Result<Vec<BusinessEvent>, BusinessError> {
+        if self.closures.get(closure_id) == Some(&closure) {
+            return Ok(vec![]);
+        }
+        full(self.closures.len(), "closures", MAX_CLOSURES)?;
+        closure.validate().done().map_err(BusinessError::Invalid)?;
+        Ok(vec![BusinessEvent::ClosureAdded { closure_id, closure }])
     }
 
     /// Who was listed before may stay listed, so that a departure does not block other edits.
@@ -203,7 +234,9 @@ impl Decide for Business {
                 | BusinessCommand::ArchiveService { .. }
                 | BusinessCommand::AddStaff { .. }
                 | BusinessCommand::ChangeStaff { .. }
-                | BusinessCommand::RemoveStaff { .. },
+                | BusinessCommand::RemoveStaff { .. }
+                | BusinessCommand::AddClosure { .. }
+                | BusinessCommand::RemoveClosure { .. },
             ) => Err(BusinessError::NotFound),
         }
     }
@@ -216,6 +249,7 @@ impl Decide for Business {
                     profile: Versioned { version: 1, value: profile },
                     services: BTreeMap::new(),
                     staff: BTreeMap::new(),
+                    closures: Closures::default(),
                     sequence: 1,
                 }));
             }
@@ -228,7 +262,9 @@ impl Decide for Business {
                 | BusinessEvent::ServiceArchived { .. }
                 | BusinessEvent::StaffAdded { .. }
                 | BusinessEvent::StaffChanged { .. }
-                | BusinessEvent::StaffRemoved { .. },
+                | BusinessEvent::StaffRemoved { .. }
+                | BusinessEvent::ClosureAdded { .. }
+                | BusinessEvent::ClosureRemoved { .. },
             ) => {}
         }
     }

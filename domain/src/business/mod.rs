@@ -1,6 +1,8 @@
-//! A business: its profile and policy, the services it offers, the people who work there.
+//! A business: its profile and policy, the services it offers, the people who work there, and when
+//! all of it is closed.
 
 mod aggregate;
+mod closure;
 mod command;
 mod error;
 mod event;
@@ -12,6 +14,7 @@ mod staff;
 mod tests;
 
 pub use aggregate::{Business, BusinessState, Versioned};
+pub use closure::{Closure, Closures};
 pub use command::BusinessCommand;
 pub use error::BusinessError;
 pub use event::BusinessEvent;

@@ -2,7 +2,7 @@ use cqrs_es::test::TestFramework;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Currency, Money, ServiceId, StaffId, Zone};
+use crate::{ClosureId, Currency, Money, ServiceId, StaffId, Zone};
 
 fn profile() -> Profile {
     Profile::new("Salon Dana".into(), "salon-dana".into(), Zone::UTC)
@@ -154,4 +154,74 @@ fn a_service_can_be_edited_after_somebody_who_was_listed_left() {
             service_id: service_id(),
             service: Service { duration_minutes: 60, ..listed },
         }]);
+}
+
+fn closure(from: &str, to: &str, reason: Option<&str>) -> Closure {
+    Closure {
+        date_from: from.parse().unwrap(),
+        date_to: to.parse().unwrap(),
+        reason: reason.map(str::to_owned),
+    }
+}
+
+#[test]
+fn a_closure_is_added_once_and_taken_back_once() {
+    let closure_id = ClosureId::new(Uuid::from_u128(5));
+    let closure = closure("2026-12-24", "2026-12-26", Some("Christmas"));
+    let add = BusinessCommand::AddClosure { closure_id, closure: closure.clone() };
+    let added = BusinessEvent::ClosureAdded { closure_id, closure };
+    let given = |events: &[&BusinessEvent]| {
+        let events = [&registered()].into_iter().chain(events.iter().copied()).cloned().collect();
+        TestFramework::<Business>::with(()).given(events)
+    };
+    given(&[]).when(add.clone()).then_expect_events(vec![added.clone()]);
+    given(&[&added]).when(add).then_expect_events(vec![]);
+    let remove = BusinessCommand::RemoveClosure { closure_id };
+    let removed = BusinessEvent::ClosureRemoved { closure_id };
+    given(&[&added]).when(remove.clone()).then_expect_events(vec![removed.clone()]);
+    given(&[&added, &removed]).when(remove).then_expect_error(BusinessError::NotFound);
+}
+
+#[test]
+fn there_is_an_end_to_how_many_closures_there_are() {
+    let one =
+        |n: u128| (ClosureId::new(Uuid::from_u128(n)), closure("2026-12-24", "2026-12-24", None));
+    let mut given = vec![registered()];
+    given.extend(
+        (0..366)
+            .map(one)
+            .map(|(closure_id, closure)| BusinessEvent::ClosureAdded { closure_id, closure }),
+    );
+    let (closure_id, closure) = one(366);
+    TestFramework::<Business>::with(())
+        .given(given)
+        .when(BusinessCommand::AddClosure { closure_id, closure })
+        .then_expect_error(BusinessError::Full { what: "closures", limit: 366 });
+}
+
+#[test]
+fn a_closure_lasts_a_year_at_most_and_its_label_is_short() {
+    let fields = |closure| {
+        let closure_id = ClosureId::new(Uuid::from_u128(5));
+        let refused = TestFramework::<Business>::with(())
+            .given(vec![registered()])
+            .when(BusinessCommand::AddClosure { closure_id, closure })
+            .inspect_result();
+        refused.err().map(invalid_fields).unwrap_or_default()
+    };
+    assert_eq!(fields(closure("2026-12-24", "2026-12-23", None)), ["date_to"]);
+    assert_eq!(fields(closure("2026-01-01", "2027-01-01", None)), [""; 0]);
+    assert_eq!(fields(closure("2026-01-01", "2027-01-02", None)), ["date_to"]);
+    let long = "x".repeat(121);
+    assert_eq!(fields(closure("2026-12-24", "2026-12-24", Some(&long))), ["reason"]);
+}
+
+/// Rows of the read model that were written before there were closures must be those of a rebuild.
+#[test]
+fn a_business_that_never_closes_is_kept_as_before() {
+    let mut business = Business::default();
+    cqrs_es::Aggregate::apply(&mut business, registered());
+    let kept = serde_json::to_value(&business).unwrap();
+    assert_eq!(kept.get("closures"), None);
+    assert_eq!(serde_json::from_value::<Business>(kept).unwrap(), business);
 }

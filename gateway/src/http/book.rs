@@ -230,9 +230,10 @@ fn refusal(refused: BookingRefused) -> Problem {
                 Refusal::SlotInPast => rule("slot_in_past"),
                 Refusal::TooSoon { earliest } => rule("too_soon").with("earliest", earliest),
                 Refusal::TooFar { horizon } => rule("too_far").with("before", horizon),
-                Refusal::OutsideHours | Refusal::Away { .. } | Refusal::OffGrid => {
-                    rule("outside_availability").with("rule", name)
-                }
+                Refusal::Closed { .. }
+                | Refusal::OutsideHours
+                | Refusal::Away { .. }
+                | Refusal::OffGrid => rule("outside_availability").with("rule", name),
             }
         }
         BookingRefused::AppointmentCapReached => {

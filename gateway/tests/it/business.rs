@@ -13,13 +13,13 @@ const PROFILE: &str = "/api/v1/business/profile";
 const SERVICES: &str = "/api/v1/business/services";
 const STAFF: &str = "/api/v1/business/staff";
 
-async fn edit(client: &Client, path: &str, tag: &str, body: &Value) -> Answer {
+pub(crate) async fn edit(client: &Client, path: &str, tag: &str, body: &Value) -> Answer {
     let request = client.request(Method::PATCH, path).header("If-Match", tag);
     Answer::of(request.json(body).send().await.unwrap()).await
 }
 
 /// The first date at least two days ahead that is this day of the week, 0 = Monday.
-fn next(weekday: i8) -> Date {
+pub(crate) fn next(weekday: i8) -> Date {
     let mut date = TimeZone::UTC.to_datetime(start_in(48 * 60)).date();
     while date.weekday().to_monday_zero_offset() != weekday {
         date = date.tomorrow().unwrap();
@@ -28,7 +28,7 @@ fn next(weekday: i8) -> Date {
 }
 
 /// The starts on a date on the clock of the business, as HH:MM.
-async fn starts(salon: &Salon, date: Date) -> Vec<String> {
+pub(crate) async fn starts(salon: &Salon, date: Date) -> Vec<String> {
     let slots = salon.slots(&format!("&date={date}")).await;
     slots.iter().map(|slot| text(&slot["local_start"])[11..16].to_owned()).collect()
 }

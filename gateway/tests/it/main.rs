@@ -17,6 +17,7 @@ mod races;
 mod reminders;
 mod replay;
 mod replay_faults;
+mod rules;
 mod salon;
 mod slots;
 mod stand;

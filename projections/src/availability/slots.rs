@@ -223,13 +223,7 @@ fn rules<'a>(
     service_id: ServiceId,
     hours: &'a Hours,
 ) -> Option<Rules<'a>> {
-    let profile = &state.profile.value;
-    Some(Rules {
-        zone: &profile.timezone,
-        policy: &profile.booking_policy,
-        service: &state.services.get(&service_id)?.value,
-        hours,
-    })
+    Some(Rules::of(state, &state.services.get(&service_id)?.value, hours))
 }
 
 impl Availability {

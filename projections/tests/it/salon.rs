@@ -156,7 +156,9 @@ impl Salon {
                 | BusinessEvent::ServiceChanged { .. }
                 | BusinessEvent::ServiceArchived { .. }
                 | BusinessEvent::StaffChanged { .. }
-                | BusinessEvent::StaffRemoved { .. } => {}
+                | BusinessEvent::StaffRemoved { .. }
+                | BusinessEvent::ClosureAdded { .. }
+                | BusinessEvent::ClosureRemoved { .. } => {}
             }
         }
         if self.handle() != old {

@@ -1,0 +1,133 @@
+//! What owners rule about bookings: what is listed follows it, and so does what is booked.
+
+use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    business::{next, starts},
+    replay::replay,
+    salon::{Salon, text},
+    stand::{Process, Stand},
+};
+
+const CLOSURES: &str = "/api/v1/business/closures";
+
+/// A full hour on a date in New York.
+fn at(date: Date, hour: i8) -> Timestamp {
+    let zone = TimeZone::get("America/New_York").unwrap();
+    date.at(hour, 0, 0, 0).to_zoned(zone).unwrap().timestamp()
+}
+
+/// Visits of an hour, each full hour from nine to five in New York.
+async fn new_york(process: &Process, staff: usize) -> Salon {
+    let salon = Salon::with(&process.client(), staff, 60).await;
+    salon
+        .set(&json!({"timezone": "America/New_York", "booking_policy": {"slot_step_minutes": 60}}))
+        .await;
+    let day = |day| json!({"day": day, "start": "09:00", "end": "17:00"});
+    for staff in 0..staff {
+        salon.set_hours(staff, &json!({"weekly": (0..7).map(day).collect::<Vec<_>>()})).await;
+    }
+    salon
+}
+
+#[tokio::test]
+async fn a_closure_shuts_the_whole_business_and_opens_it_again() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let second = Process::start(&stand.addresses, &["gateway"]).await;
+    let salon = new_york(&process, 2).await;
+    let (day, after) = (next(2), next(2) + 2.days());
+    let mut affected = vec![];
+    for (staff, start) in [(0, at(day, 9)), (1, at(day + 1.day(), 16)), (0, at(after, 9))] {
+        affected.push(text(&salon.book(staff, start).await.expect(201)["appointment_id"]));
+    }
+    let free = async |date| starts(&salon, date).await.len();
+    assert_eq!(free(day).await, 15);
+
+    let closure = json!({"date_from": day, "date_to": day + 1.day(), "reason": "Christmas"});
+    let answer = salon.owner.post(CLOSURES, &closure).await;
+    assert_eq!(answer.header("x-position"), answer.body["position"].as_str().unwrap());
+    let path = answer.header("location").to_owned();
+    let entered = answer.expect(201);
+    assert_eq!(entered["affected"], json!(affected[..2]), "who comes then, and nobody else");
+    let shown = json!({"id": entered["id"], "date_from": day, "date_to": day + 1.day(),
+                       "reason": "Christmas"});
+    assert_eq!(salon.owner.read(CLOSURES).await.expect(200)["items"], json!([shown]));
+    assert_eq!(path, format!("{CLOSURES}/{}", text(&entered["id"])));
+
+    // Nothing is listed and nothing booked, whatever the hours of somebody say about that date.
+    let window = json!({"start": "08:00", "end": "20:00"});
+    let hours = json!({"weekly": [], "overrides": [{"date": day, "windows": [window]}]});
+    salon.set_hours(1, &hours).await;
+    for date in [day, day + 1.day()] {
+        assert_eq!(free(date).await, 0);
+        for client in [process.client(), second.client()] {
+            let mut booking = salon.booking(1, at(date, 10));
+            let told = client.post("/api/v1/public/book", &booking).await;
+            assert_eq!(told.problem(422, "outside_availability")["rule"], "closed");
+            booking["staff_id"] = json!("any");
+            let told = client.post("/api/v1/public/book", &booking).await;
+            assert_eq!(told.problem(422, "outside_availability")["rule"], "closed");
+        }
+    }
+    assert_eq!(free(day - 1.day()).await, 8);
+    assert_eq!(free(after).await, 7, "only the first of them works now");
+    for id in &affected {
+        let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);
+        assert_eq!(shown["status"], "booked", "what is booked stays booked");
+    }
+
+    // Each is taken back on its own.
+    let within = json!({"date_from": day, "date_to": day});
+    let within = salon.owner.post(CLOSURES, &within).await.expect(201);
+    assert_eq!((&within["reason"], &within["affected"]), (&Value::Null, &json!([affected[0]])));
+    salon.owner.call(Method::DELETE, &path, None).await.expect(204);
+    salon.owner.call(Method::DELETE, &path, None).await.problem(404, "not_found");
+    assert_eq!((free(day).await, free(day + 1.day()).await), (0, 8));
+    let other = format!("{CLOSURES}/{}", text(&within["id"]));
+    salon.owner.call(Method::DELETE, &other, None).await.expect(204);
+    assert_eq!(salon.owner.read(CLOSURES).await.expect(200)["items"], json!([]));
+    assert_eq!(free(day).await, 7 + 12, "and the override counts again");
+    salon.book(1, at(day, 8)).await.expect(201);
+
+    let closed = json!({"date_from": after, "date_to": after});
+    salon.owner.post(CLOSURES, &closed).await.expect(201);
+    stand.addresses.caught_up().await;
+    replay(&stand, &["all", "--verify"]).await.assert_equal(false);
+    stand.addresses.assert_healthy();
+}
+
+/// Whoever decides last knows of the closure, in whatever process.
+#[tokio::test]
+async fn nobody_is_booked_behind_a_closure_while_guests_race() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let second = Process::start(&stand.addresses, &["gateway"]).await;
+    let salon = new_york(&process, 4).await;
+    let day = next(2);
+    let closure = json!({"date_from": day, "date_to": day});
+    let guests = (0..32).map(|n| {
+        let client = if n % 2 == 0 { process.client() } else { second.client() };
+        let start = at(day, 9) + SignedDuration::from_hours(i64::from(n) / 4);
+        let booking = salon.booking(usize::try_from(n).unwrap() % 4, start);
+        async move { client.post("/api/v1/public/book", &booking).await }
+    });
+    let guests = futures::future::join_all(guests);
+    let (answers, closed) = tokio::join!(guests, salon.owner.post(CLOSURES, &closure));
+    let closed = closed.expect(201);
+    let mut booked: Vec<String> = vec![];
+    for answer in answers {
+        if answer.status == 201 {
+            booked.push(text(&answer.body["appointment_id"]));
+        } else {
+            assert_eq!(answer.problem(422, "outside_availability")["rule"], "closed");
+        }
+    }
+    // One that was being committed at that very moment may be missing.
+    let named: Vec<String> = serde_json::from_value(closed["affected"].clone()).unwrap();
+    assert!(named.iter().all(|id| booked.contains(id)), "{named:?} {booked:?}");
+    assert_eq!(salon.book(0, at(day, 9)).await.status, 422);
+    stand.addresses.assert_healthy();
+}
