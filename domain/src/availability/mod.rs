@@ -30,7 +30,7 @@ pub struct Rules<'a> {
     pub zone: &'a Zone,
     /// Grid, notice, window and how buffers combine.
     pub policy: &'a BookingPolicy,
-    /// Duration and buffers.
+    /// Duration, buffers, and its own notice and window.
     pub service: &'a Service,
     /// When the staff member works.
     pub hours: &'a Hours,
@@ -51,6 +51,11 @@ impl<'a> Rules<'a> {
             closures: &business.closures,
         }
     }
+
+    /// How long before its start a visit must be booked.
+    fn notice(&self) -> SignedDuration {
+        SignedDuration::from_mins(self.service.min_notice(self.policy).into())
+    }
 }
 
 /// The bookable slots that start within `[from, until)`, in order.
@@ -64,7 +69,7 @@ pub fn slots(
     until: Timestamp,
     now: Timestamp,
 ) -> Vec<TimeSlot> {
-    let earliest = from.max(earliest_start(rules.policy, now));
+    let earliest = from.max(earliest_start(rules, now));
     let latest = until.min(horizon(rules, now));
     if earliest >= latest {
         return vec![];
@@ -90,7 +95,7 @@ pub fn unchanged_until(
     until: Timestamp,
     now: Timestamp,
 ) -> Timestamp {
-    let notice = SignedDuration::from_mins(rules.policy.min_notice_minutes.into());
+    let notice = rules.notice();
     let too_near = listed.first().and_then(|first| {
         // A start is listed as long as the notice is kept to the instant.
         first.start().checked_sub(notice).ok()?.checked_add(SignedDuration::from_nanos(1)).ok()
@@ -149,7 +154,7 @@ fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> 
     if start < now {
         return Refusal::SlotInPast;
     }
-    let earliest = earliest_start(policy, now);
+    let earliest = earliest_start(rules, now);
     if start < earliest {
         return Refusal::TooSoon { earliest };
     }
@@ -176,14 +181,13 @@ fn closed(rules: &Rules<'_>, slot: &TimeSlot) -> Option<ClosureId> {
     rules.closures.touching(first, last).map(|(id, _)| id).next()
 }
 
-fn earliest_start(policy: &BookingPolicy, now: Timestamp) -> Timestamp {
-    let notice = SignedDuration::from_mins(policy.min_notice_minutes.into());
-    now.checked_add(notice).unwrap_or(Timestamp::MAX)
+fn earliest_start(rules: &Rules<'_>, now: Timestamp) -> Timestamp {
+    now.checked_add(rules.notice()).unwrap_or(Timestamp::MAX)
 }
 
 /// The first instant that is too far ahead: the start of the local day after the window.
 fn horizon(rules: &Rules<'_>, now: Timestamp) -> Timestamp {
-    let days = i64::from(rules.policy.window_days) + 1;
+    let days = i64::from(rules.service.window(rules.policy)) + 1;
     local_date(rules.zone, now)
         .checked_add(days.days())
         .map_or(Timestamp::MAX, |date| start_of_day(rules.zone, date))

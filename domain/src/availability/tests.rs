@@ -19,14 +19,11 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn service(duration: u32, before: u32, after: u32) -> Service {
+    let free = Money { amount: 0, currency: Currency::USD };
     Service {
-        name: "Cut".into(),
-        description: None,
-        duration_minutes: duration,
-        price: Money { amount: 0, currency: Currency::USD },
         buffer_before_minutes: before,
         buffer_after_minutes: after,
-        staff_ids: None,
+        ..Service::new("Cut", duration, free)
     }
 }
 
@@ -271,6 +268,30 @@ fn each_refusal_names_its_rule() {
     assert_eq!(rule("2026-03-03T09:00:00Z"), "time_off");
     assert_eq!(rule("2026-03-04T09:01:00Z"), "off_grid");
     assert!(case.check("2026-03-02T11:00:00Z").is_ok());
+}
+
+#[test]
+fn the_notice_and_the_window_of_a_service_stand_in_place_of_those_of_the_business() {
+    let mut case = Case::new("UTC", daily("09:00", "12:00"), service(60, 0, 0));
+    case.policy.min_notice_minutes = 24 * 60;
+    case.policy.window_days = 1;
+    case.now = at("2026-03-02T08:30:00Z");
+    let rule = |case: &Case, start| case.check(start).map_err(|refusal| refusal.rule());
+    assert_eq!(rule(&case, "2026-03-02T10:00:00Z"), Err("too_soon"));
+    assert_eq!(rule(&case, "2026-03-04T10:00:00Z"), Err("too_far"));
+    case.service.min_notice_minutes = Some(60);
+    case.service.window_days = Some(2);
+    assert_eq!(rule(&case, "2026-03-02T09:00:00Z"), Err("too_soon"));
+    assert!(rule(&case, "2026-03-02T10:00:00Z").is_ok());
+    assert!(rule(&case, "2026-03-04T11:00:00Z").is_ok());
+    assert_eq!(rule(&case, "2026-03-05T09:00:00Z"), Err("too_far"));
+    // What is listed changes by time when its own notice says so.
+    let until = at("2026-03-03T00:00:00Z");
+    let listed = slots(&case.rules(), &[], case.now, until, case.now);
+    let unchanged = unchanged_until(&case.rules(), &listed, until, case.now);
+    assert_eq!(unchanged, at("2026-03-02T09:00:00.000000001Z"));
+    case.service.min_notice_minutes = Some(0);
+    assert!(rule(&case, "2026-03-02T09:00:00Z").is_ok(), "none at all is a rule as well");
 }
 
 fn any_busy() -> impl Strategy<Value = Vec<Busy>> {

@@ -49,14 +49,17 @@ pub struct BusinessState {
 }
 
 impl BusinessState {
-    /// Everybody who can be booked for the service now, in the order of their ids.
+    /// Everybody who can be booked for the service now, in the order of their ids: whoever works,
+    /// is named by the service, names it themselves and has every skill that it asks for. A list
+    /// that is absent names everybody.
     pub fn staff_for(&self, service_id: ServiceId) -> impl Iterator<Item = StaffId> + '_ {
-        let listed = self.services.get(&service_id).map(|service| &service.value.staff_ids);
-        self.staff.iter().filter_map(move |(staff_id, member)| {
-            let offered = listed?.as_ref().is_none_or(|ids| ids.contains(staff_id));
-            let offers =
-                member.value.service_ids.as_ref().is_none_or(|ids| ids.contains(&service_id));
-            (member.value.active && offered && offers).then_some(*staff_id)
+        let service = self.services.get(&service_id).map(|service| &service.value);
+        self.staff.iter().filter_map(move |(staff_id, Versioned { value: member, .. })| {
+            let Service { staff_ids, skills, .. } = service?;
+            let named = staff_ids.as_ref().is_none_or(|ids| ids.contains(staff_id));
+            let offers = member.service_ids.as_ref().is_none_or(|ids| ids.contains(&service_id));
+            let able = member.active && named && offers && member.skills.include(skills);
+            able.then_some(*staff_id)
         })
     }
 

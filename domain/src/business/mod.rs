@@ -9,6 +9,7 @@ mod event;
 mod policy;
 mod profile;
 mod service;
+mod skills;
 mod staff;
 #[cfg(test)]
 mod tests;
@@ -21,4 +22,5 @@ pub use event::BusinessEvent;
 pub use policy::{BookingPolicy, BufferRule, PolicyChange, SlotGrid};
 pub use profile::{Profile, ProfileChange};
 pub use service::{Service, ServiceChange};
+pub use skills::Skills;
 pub use staff::{StaffChange, StaffMember};

@@ -65,6 +65,11 @@ pub struct BookingPolicy {
     pub cancel_notice_minutes: u32,
 }
 
+/// A year.
+pub(super) const MAX_NOTICE: i64 = 366 * 24 * 60;
+/// Two years, in days.
+pub(super) const MAX_WINDOW: i64 = 730;
+
 const fn default_window() -> u32 {
     90
 }
@@ -121,20 +126,19 @@ impl BookingPolicy {
         if let Some(step) = self.slot_step_minutes {
             fields.range("booking_policy.slot_step_minutes", step.into(), 5, 1440, "minutes");
         }
-        let year = 366 * 24 * 60;
         fields.range(
             "booking_policy.min_notice_minutes",
             self.min_notice_minutes.into(),
             0,
-            year,
+            MAX_NOTICE,
             "minutes",
         );
-        fields.range("booking_policy.window_days", self.window_days.into(), 1, 730, "days");
+        fields.range("booking_policy.window_days", self.window_days.into(), 1, MAX_WINDOW, "days");
         fields.range(
             "booking_policy.cancel_notice_minutes",
             self.cancel_notice_minutes.into(),
             0,
-            year,
+            MAX_NOTICE,
             "minutes",
         );
     }

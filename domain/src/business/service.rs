@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::{BookingPolicy, Skills, policy};
 use crate::{Currency, Fields, Money, StaffId};
 
 /// Something that can be booked.
@@ -23,6 +24,16 @@ pub struct Service {
     /// Who offers it; absent means everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staff_ids: Option<Vec<StaffId>>,
+    /// What whoever does it must be able to do: all of it.
+    #[serde(default, skip_serializing_if = "Skills::is_empty")]
+    pub skills: Skills,
+    /// How long before its start a visit must be booked, in minutes, in place of what the policy of
+    /// the business says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_notice_minutes: Option<u32>,
+    /// How many local days ahead can be booked, in place of what the policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_days: Option<u32>,
 }
 
 /// The fields of a [`Service`] to change; `None` leaves one as it is.
@@ -36,12 +47,32 @@ pub struct ServiceChange {
     pub buffer_before_minutes: Option<u32>,
     pub buffer_after_minutes: Option<u32>,
     pub staff_ids: Option<Option<Vec<StaffId>>>,
+    pub skills: Option<Skills>,
+    pub min_notice_minutes: Option<Option<u32>>,
+    pub window_days: Option<Option<u32>>,
 }
 
 /// The longest visit, and the longest buffer: a day.
 pub(crate) const MAX_MINUTES: u32 = 24 * 60;
 
 impl Service {
+    /// A service of which only the least is said.
+    #[must_use]
+    pub fn new(name: impl Into<String>, duration_minutes: u32, price: Money) -> Self {
+        Self {
+            name: name.into(),
+            description: None,
+            duration_minutes,
+            price,
+            buffer_before_minutes: 0,
+            buffer_after_minutes: 0,
+            staff_ids: None,
+            skills: Skills::default(),
+            min_notice_minutes: None,
+            window_days: None,
+        }
+    }
+
     pub(super) fn with(mut self, change: ServiceChange) -> Self {
         fn put<T>(field: &mut T, new: Option<T>) {
             if let Some(new) = new {
@@ -55,7 +86,22 @@ impl Service {
         put(&mut self.buffer_before_minutes, change.buffer_before_minutes);
         put(&mut self.buffer_after_minutes, change.buffer_after_minutes);
         put(&mut self.staff_ids, change.staff_ids);
+        put(&mut self.skills, change.skills);
+        put(&mut self.min_notice_minutes, change.min_notice_minutes);
+        put(&mut self.window_days, change.window_days);
         self
+    }
+
+    /// How long before its start a visit must be booked, in minutes.
+    #[must_use]
+    pub fn min_notice(&self, policy: &BookingPolicy) -> u32 {
+        self.min_notice_minutes.unwrap_or(policy.min_notice_minutes)
+    }
+
+    /// How many local days ahead a visit can be booked.
+    #[must_use]
+    pub fn window(&self, policy: &BookingPolicy) -> u32 {
+        self.window_days.unwrap_or(policy.window_days)
     }
 
     pub(super) fn validate(&self, currency: Currency, known: impl Fn(StaffId) -> bool) -> Fields {
@@ -80,6 +126,13 @@ impl Service {
                 format!("staff_ids[{i}]"),
                 "must be a staff member of the business",
             );
+        }
+        self.skills.validate(&mut fields);
+        if let Some(notice) = self.min_notice_minutes {
+            fields.range("min_notice_minutes", notice.into(), 0, policy::MAX_NOTICE, "minutes");
+        }
+        if let Some(days) = self.window_days {
+            fields.range("window_days", days.into(), 1, policy::MAX_WINDOW, "days");
         }
         fields
     }

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::Skills;
 use crate::{Fields, ServiceId};
 
 /// Somebody who takes appointments. Their e-mail address is kept outside the events.
@@ -15,6 +16,9 @@ pub struct StaffMember {
     /// What they offer; absent means every service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_ids: Option<Vec<ServiceId>>,
+    /// What they can do.
+    #[serde(default, skip_serializing_if = "Skills::is_empty")]
+    pub skills: Skills,
 }
 
 /// The fields of a [`StaffMember`] to change; `None` leaves one as it is.
@@ -25,14 +29,28 @@ pub struct StaffChange {
     pub active: Option<bool>,
     pub kind: Option<Option<String>>,
     pub service_ids: Option<Option<Vec<ServiceId>>>,
+    pub skills: Option<Skills>,
 }
 
 impl StaffMember {
+    /// Somebody who offers every service that asks for no skill.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            active: true,
+            kind: None,
+            service_ids: None,
+            skills: Skills::default(),
+        }
+    }
+
     pub(super) fn with(mut self, change: StaffChange) -> Self {
         self.name = change.name.unwrap_or(self.name);
         self.active = change.active.unwrap_or(self.active);
         self.kind = change.kind.unwrap_or(self.kind);
         self.service_ids = change.service_ids.unwrap_or(self.service_ids);
+        self.skills = change.skills.unwrap_or(self.skills);
         self
     }
 
@@ -49,6 +67,7 @@ impl StaffMember {
                 "must be a service of the business",
             );
         }
+        self.skills.validate(&mut fields);
         fields
     }
 }

@@ -9,15 +9,8 @@ fn profile() -> Profile {
 }
 
 fn cut() -> Service {
-    Service {
-        name: "Cut".into(),
-        description: None,
-        duration_minutes: 45,
-        price: Money { amount: 4500, currency: Currency::USD },
-        buffer_before_minutes: 0,
-        buffer_after_minutes: 10,
-        staff_ids: None,
-    }
+    let price = Money { amount: 4500, currency: Currency::USD };
+    Service { buffer_after_minutes: 10, ..Service::new("Cut", 45, price) }
 }
 
 fn registered() -> BusinessEvent {
@@ -92,7 +85,7 @@ fn a_stale_edit_is_refused_and_a_change_elsewhere_does_not_make_it_stale() {
 fn only_active_staff_who_offer_the_service_can_be_booked_for_it() {
     let staff = |n: u128, active, service_ids| BusinessEvent::StaffAdded {
         staff_id: StaffId::new(Uuid::from_u128(n)),
-        member: StaffMember { name: format!("S{n}"), active, kind: None, service_ids },
+        member: StaffMember { active, service_ids, ..StaffMember::new(format!("S{n}")) },
     };
     let mut business = Business::default();
     for event in [
@@ -136,7 +129,7 @@ fn reminder_offsets_are_few_distinct_and_positive() {
 #[test]
 fn a_service_can_be_edited_after_somebody_who_was_listed_left() {
     let staff_id = StaffId::new(Uuid::from_u128(7));
-    let member = StaffMember { name: "Dana".into(), active: true, kind: None, service_ids: None };
+    let member = StaffMember::new("Dana");
     let listed = Service { staff_ids: Some(vec![staff_id]), ..cut() };
     TestFramework::<Business>::with(())
         .given(vec![
@@ -224,4 +217,75 @@ fn a_business_that_never_closes_is_kept_as_before() {
     let kept = serde_json::to_value(&business).unwrap();
     assert_eq!(kept.get("closures"), None);
     assert_eq!(serde_json::from_value::<Business>(kept).unwrap(), business);
+}
+
+fn skills(all: &[&str]) -> Skills {
+    all.iter().map(|skill| (*skill).to_owned()).collect::<Vec<_>>().into()
+}
+
+#[test]
+fn a_service_is_done_only_by_those_who_have_every_skill_that_it_asks_for() {
+    let staff = |n: u128, all: &[&str]| BusinessEvent::StaffAdded {
+        staff_id: StaffId::new(Uuid::from_u128(n)),
+        member: StaffMember { skills: skills(all), ..StaffMember::new(format!("S{n}")) },
+    };
+    let mut business = Business::default();
+    let service = Service {
+        skills: skills(&["Colour", "Ombré"]),
+        staff_ids: Some([1, 2, 3, 4].map(|n| StaffId::new(Uuid::from_u128(n))).into()),
+        ..cut()
+    };
+    for event in [
+        registered(),
+        staff(1, &[]),
+        staff(2, &["colour"]),
+        staff(3, &["OMBRÉ", "Cut", "colour"]),
+        staff(4, &["Ombré", "Colours"]),
+        staff(5, &["Colour", "Ombré"]),
+        BusinessEvent::ServiceAdded { service_id: service_id(), service },
+    ] {
+        cqrs_es::Aggregate::apply(&mut business, event);
+    }
+    let state = business.registered().unwrap();
+    let able: Vec<_> = state.staff_for(service_id()).map(|s| s.uuid().as_u128()).collect();
+    assert_eq!(able, [3], "the fifth has the skills, but the service does not name them");
+    let others = state.services_of(StaffId::new(Uuid::from_u128(4)));
+    assert_eq!(others.count(), 0);
+}
+
+#[test]
+fn skills_are_short_distinct_and_tidy_and_rules_of_a_service_lie_in_the_limits_of_the_policy() {
+    let fields = |service| {
+        let refused = TestFramework::<Business>::with(())
+            .given(vec![registered()])
+            .when(BusinessCommand::AddService { service_id: service_id(), service })
+            .inspect_result();
+        refused.err().map(invalid_fields).unwrap_or_default()
+    };
+    let long = "x".repeat(61);
+    let odd = skills(&["Cut", "", "cUT", " Wash", &long]);
+    assert_eq!(
+        fields(Service { skills: odd.clone(), ..cut() }),
+        ["skills[1]", "skills[2]", "skills[3]", "skills[4]"]
+    );
+    let many: Vec<String> = (0..51).map(|n| format!("skill {n}")).collect();
+    assert_eq!(fields(Service { skills: many.into(), ..cut() }), ["skills"]);
+    let service = |notice, days| Service {
+        min_notice_minutes: Some(notice),
+        window_days: Some(days),
+        ..cut()
+    };
+    assert_eq!(fields(service(0, 1)), [""; 0]);
+    assert_eq!(fields(service(366 * 1440, 730)), [""; 0]);
+    assert_eq!(fields(service(366 * 1440 + 1, 731)), ["min_notice_minutes", "window_days"]);
+    assert_eq!(fields(service(0, 0)), ["window_days"]);
+
+    let staff_id = StaffId::new(Uuid::from_u128(7));
+    let member = StaffMember { skills: odd, ..StaffMember::new("Dana") };
+    let refused = TestFramework::<Business>::with(())
+        .given(vec![registered()])
+        .when(BusinessCommand::AddStaff { staff_id, member })
+        .inspect_result()
+        .unwrap_err();
+    assert_eq!(invalid_fields(refused).len(), 4);
 }

@@ -26,12 +26,15 @@ pub(crate) struct StaffAnswer {
     /// What they offer; null means every service.
     #[schema(value_type = Option<Vec<String>>)]
     service_ids: Option<Vec<ServiceId>>,
+    /// What they can do. Only who has every skill that a service asks for can be booked for it.
+    skills: Vec<String>,
 }
 
 /// Somebody new.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "Dana", "email": "dana@example.com", "kind": "stylist"}))]
+#[schema(example = json!({"name": "Dana", "email": "dana@example.com", "kind": "stylist",
+    "skills": ["cutting", "colour"]}))]
 pub(crate) struct StaffRequest {
     name: String,
     email: Option<String>,
@@ -40,6 +43,9 @@ pub(crate) struct StaffRequest {
     kind: Option<String>,
     #[schema(value_type = Option<Vec<String>>)]
     service_ids: Option<Vec<ServiceId>>,
+    /// At most 50. Capital and small letters are the same.
+    #[serde(default)]
+    skills: Vec<String>,
 }
 
 /// What is to change; absent fields stay.
@@ -58,6 +64,7 @@ pub(crate) struct StaffPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     service_ids: Option<Option<Vec<ServiceId>>>,
+    skills: Option<Vec<String>>,
 }
 
 impl Api {
@@ -81,6 +88,7 @@ fn answer(id: StaffId, member: &StaffMember, email: Option<String>) -> StaffAnsw
         active: member.active,
         kind: member.kind.clone(),
         service_ids: member.service_ids.clone(),
+        skills: member.skills.clone().into(),
     }
 }
 
@@ -118,6 +126,7 @@ pub(crate) async fn create(
         active: request.active.unwrap_or(true),
         kind: request.kind,
         service_ids: request.service_ids,
+        skills: request.skills.into(),
     };
     let change = ChangeBusiness {
         command: BusinessCommand::AddStaff { staff_id, member },
@@ -164,6 +173,7 @@ pub(crate) async fn patch(
         active: patch.active,
         kind: patch.kind,
         service_ids: patch.service_ids,
+        skills: patch.skills.map(Into::into),
     };
     let change = ChangeBusiness {
         command: BusinessCommand::ChangeStaff { staff_id, change, expected },

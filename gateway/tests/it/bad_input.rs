@@ -236,6 +236,14 @@ POST services price.currency {"name": "Cut", "duration_minutes": 30, "price": {"
 POST services price.currency {"name": "Cut", "duration_minutes": 30, "price": {"amount": 1, "currency": "$"}}
 POST services staff_ids[0] {"name": "Cut", "duration_minutes": 30, "staff_ids": ["x"], "price": {"amount": 1, "currency": "USD"}}
 POST services staff_ids[0] {"name": "Cut", "duration_minutes": 30, "staff_ids": ["staff_00000000000000000000000000000000"], "price": {"amount": 1, "currency": "USD"}}
+POST services skills[1] {"name": "Cut", "duration_minutes": 30, "skills": ["a", "A"], "price": {"amount": 1, "currency": "USD"}}
+POST services skills[0] {"name": "Cut", "duration_minutes": 30, "skills": [5], "price": {"amount": 1, "currency": "USD"}}
+POST services skills {"name": "Cut", "duration_minutes": 30, "skills": "a", "price": {"amount": 1, "currency": "USD"}}
+POST services window_days {"name": "Cut", "duration_minutes": 30, "window_days": 731, "price": {"amount": 1, "currency": "USD"}}
+POST services window_days {"name": "Cut", "duration_minutes": 30, "window_days": 0, "price": {"amount": 1, "currency": "USD"}}
+POST services min_notice_minutes {"name": "Cut", "duration_minutes": 30, "min_notice_minutes": 527041, "price": {"amount": 1, "currency": "USD"}}
+POST services min_notice_minutes {"name": "Cut", "duration_minutes": 30, "min_notice_minutes": -1, "price": {"amount": 1, "currency": "USD"}}
+POST staff skills[0] {"name": "Dana", "skills": [" "]}
 POST staff service_ids[0] {"name": "Dana", "service_ids": [""]}
 POST staff active {"name": "Dana", "active": "yes"}
 POST register password {"email": "a@example.com", "password": "short", "business_name": "A"}

@@ -103,6 +103,9 @@ async fn services_are_added_changed_and_archived() {
     let created = answer.expect(201);
     expected["id"] = created["id"].clone();
     expected["staff_ids"] = Value::Null;
+    expected["skills"] = json!([]);
+    expected["min_notice_minutes"] = Value::Null;
+    expected["window_days"] = Value::Null;
     assert_eq!(created, expected);
     assert_eq!(path, format!("{SERVICES}/{}", text(&created["id"])));
     let read = salon.owner.read(&path).await;
@@ -151,7 +154,8 @@ async fn staff_come_change_and_go_and_guests_see_it_at_once() {
     let (path, tag) = (answer.header("location").to_owned(), answer.header("etag").to_owned());
     let dana = answer.expect(201);
     let expected = json!({"id": dana["id"], "name": "Dana", "email": "dana@example.com",
-                          "active": true, "kind": "stylist", "service_ids": null});
+                          "active": true, "kind": "stylist", "service_ids": null,
+                          "skills": []});
     assert_eq!(dana, expected);
     let read = salon.owner.read(&path).await;
     assert_eq!(read.header("etag"), tag);

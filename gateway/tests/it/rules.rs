@@ -1,16 +1,20 @@
 //! What owners rule about bookings: what is listed follows it, and so does what is booked.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    business::{next, starts},
+    business::{edit, next, starts},
     replay::replay,
-    salon::{Salon, text},
+    salon::{Salon, start_in, text},
     stand::{Process, Stand},
 };
 
+const SERVICES: &str = "/api/v1/business/services";
+const STAFF: &str = "/api/v1/business/staff";
 const CLOSURES: &str = "/api/v1/business/closures";
 
 /// A full hour on a date in New York.
@@ -129,5 +133,93 @@ async fn nobody_is_booked_behind_a_closure_while_guests_race() {
     let named: Vec<String> = serde_json::from_value(closed["affected"].clone()).unwrap();
     assert!(named.iter().all(|id| booked.contains(id)), "{named:?} {booked:?}");
     assert_eq!(salon.book(0, at(day, 9)).await.status, 422);
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test]
+async fn a_service_has_a_notice_and_a_window_of_its_own() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    salon.set(&json!({"booking_policy": {"min_notice_minutes": 600, "window_days": 2}})).await;
+    let service = format!("{SERVICES}/{}", salon.service_id);
+    let (soon, far) = (start_in(60), start_in(5 * 24 * 60));
+    let far_date = TimeZone::UTC.to_datetime(far).date();
+    let listed = async |start: Timestamp| {
+        let date = TimeZone::UTC.to_datetime(start).date();
+        let slots = salon.slots(&format!("&date={date}")).await;
+        slots.iter().any(|slot| slot["start"] == json!(start))
+    };
+    assert!(!listed(soon).await && !listed(far).await);
+    salon.book(0, soon).await.problem(422, "too_soon");
+    salon.book(0, far).await.problem(422, "too_far");
+
+    let own = json!({"min_notice_minutes": 30, "window_days": 5});
+    let changed = edit(&salon.owner, &service, "*", &own).await.expect(200);
+    assert_eq!((&changed["min_notice_minutes"], &changed["window_days"]), (&json!(30), &json!(5)));
+    assert!(listed(soon).await && listed(far).await);
+    salon.book(0, soon).await.expect(201);
+    salon.book(0, far).await.expect(201);
+    salon.book(0, start_in(10)).await.problem(422, "too_soon");
+    let beyond = salon.book(0, start_in(7 * 24 * 60)).await;
+    let before: Timestamp =
+        beyond.problem(422, "too_far")["before"].as_str().unwrap().parse().unwrap();
+    // Both were asked for within these minutes, unless midnight came between them.
+    let edge = TimeZone::UTC.to_datetime(before).date();
+    assert!([1, 2].map(|n| far_date + n.days()).contains(&edge), "{before}");
+
+    // Null is as the policy says, and a policy that changes holds for those that have no own.
+    let policy = json!({"min_notice_minutes": null, "window_days": null});
+    edit(&salon.owner, &service, "*", &policy).await.expect(200);
+    salon.book(0, start_in(65)).await.problem(422, "too_soon");
+    edit(&salon.owner, &service, "*", &json!({"min_notice_minutes": 0})).await.expect(200);
+    salon.book(0, start_in(5)).await.expect(201);
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test]
+async fn a_service_that_asks_for_skills_is_done_only_by_those_who_have_them() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::with(&process.client(), 3, 60).await;
+    let who = async || -> Vec<String> {
+        let slots = salon.slots(&format!("&date={}", next(2))).await;
+        let all: BTreeSet<String> = slots.iter().map(|slot| text(&slot["staff_id"])).collect();
+        all.into_iter().collect()
+    };
+    let service = format!("{SERVICES}/{}", salon.service_id);
+    let member = |n: usize| format!("{STAFF}/{}", salon.staff[n]);
+    let wanted = json!({"skills": ["Colour", "Braids"]});
+    let changed = edit(&salon.owner, &service, "*", &wanted).await.expect(200);
+    assert_eq!(changed["skills"], wanted["skills"]);
+    assert_eq!(who().await, [""; 0]);
+    let mut anybody = salon.booking(0, start_in(60));
+    anybody["staff_id"] = json!("any");
+    let answer = salon.guest.post("/api/v1/public/book", &anybody).await;
+    answer.problem(422, "not_offered");
+
+    edit(&salon.owner, &member(0), "*", &json!({"skills": ["colour"]})).await.expect(200);
+    let all = json!({"skills": ["braids", "COLOUR", "beards"]});
+    let skilled = edit(&salon.owner, &member(1), "*", &all).await.expect(200);
+    assert_eq!(skilled["skills"], all["skills"], "as they were written");
+    edit(&salon.owner, &member(2), "*", &all).await.expect(200);
+    assert_eq!(who().await.len(), 2);
+    salon.book(0, start_in(60)).await.problem(422, "not_offered");
+    let booked = salon.guest.post("/api/v1/public/book", &anybody).await.expect(201);
+    assert_ne!(booked["staff_id"], salon.staff[0]);
+
+    // Beside the skills, both lists still count.
+    edit(&salon.owner, &service, "*", &json!({"staff_ids": [salon.staff[0], salon.staff[1]]}))
+        .await
+        .expect(200);
+    assert_eq!(who().await, [salon.staff[1].clone()]);
+    edit(&salon.owner, &member(1), "*", &json!({"service_ids": []})).await.expect(200);
+    assert_eq!(who().await, [""; 0]);
+    edit(&salon.owner, &service, "*", &json!({"skills": ["colour"]})).await.expect(200);
+    assert_eq!(who().await, [salon.staff[0].clone()]);
+    edit(&salon.owner, &service, "*", &json!({"skills": [], "staff_ids": null})).await.expect(200);
+    assert_eq!(who().await.len(), 2);
+    stand.addresses.caught_up().await;
+    replay(&stand, &["all", "--verify"]).await.assert_equal(false);
     stand.addresses.assert_healthy();
 }
