@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use domain::{
     CalendarWeek, CustomerId, Decide, ServiceId, StaffId, TimeSlot, Zone,
     appointment::{Appointment, AppointmentCommand, Visit},
-    availability::{self, Refusal, Rules},
+    availability::{self, Counts, Refusal, Rules},
     business::{BusinessState, Service},
     staff_calendar::{
         Busy, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
     },
-    staff_schedule::{Hours, StaffSchedule},
+    staff_schedule::StaffSchedule,
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use streams::{
@@ -23,7 +23,7 @@ use crate::{
     Policy,
     error::Attempt,
     idempotency::IdempotencyKey,
-    mailbox::{Guests, State, Wanted},
+    mailbox::{CountedVisit, Guests, State, Wanted, week_of},
 };
 
 type Tried<T> = Result<T, Attempt<BookingRefused>>;
@@ -35,6 +35,8 @@ pub(super) struct Decision {
     pub(super) booked: Booked,
     /// What becomes true of the calendar.
     pub(super) weeks: Vec<(Week, Vec<StaffCalendarEvent>)>,
+    /// What becomes true of the week in which it counts, when there is a limit.
+    pub(super) counted: Option<CountedVisit>,
     /// Who becomes known, by address.
     pub(super) guest: Option<(String, CustomerId)>,
 }
@@ -45,6 +47,7 @@ struct Choice<'a> {
     slot: TimeSlot,
     weeks: Vec<(Week, &'a Loaded<StaffCalendar>)>,
     schedule: &'a Loaded<StaffSchedule>,
+    counted: Option<CountedVisit>,
 }
 
 fn refuse<T>(refused: BookingRefused) -> Tried<T> {
@@ -55,9 +58,14 @@ fn refuse<T>(refused: BookingRefused) -> Tried<T> {
 pub(super) fn wants(state: &State, book: &BookAppointment, wanted: &mut Wanted) {
     let Some(business) = registered(state) else { return };
     let Ok(service) = service(business, book.service_id) else { return };
-    let Ok(start) = instant(book.start, &business.profile.value.timezone) else { return };
-    let span = span(business, service, start);
-    for staff_id in could_serve(state, book) {
+    let zone = &business.profile.value.timezone;
+    let Ok(start) = instant(book.start, zone) else { return };
+    let span = availability::deciding_range(zone, service, start, start);
+    let could_serve = could_serve(state, book);
+    if business.is_limited(book.service_id, could_serve.iter().copied()) {
+        wanted.counted.insert(week_of(zone, start));
+    }
+    for staff_id in could_serve {
         wanted.schedules.insert(staff_id);
         wanted.weeks.extend(CalendarWeek::touched_by(&span).map(|week| (staff_id, week)));
     }
@@ -88,7 +96,7 @@ pub(super) fn decide(
     let profile = &known.profile.value;
     let start = instant(book.start, &profile.timezone)?;
     let candidates = candidates(known, book)?;
-    let choice = choose(state, context, known, service, &candidates, start)?;
+    let choice = choose(state, context, known, book, &candidates, start)?;
     let customer = book.guest.as_customer(guests);
     let visit = Visit {
         staff_id: choice.staff_id,
@@ -114,17 +122,11 @@ pub(super) fn decide(
             serde_json::to_value(&booked).map_err(|error| CommitError::Store(error.into()))?;
         unit.answer(key.row(answer));
     }
-    Ok(Decision { unit, booked, weeks, guest })
+    Ok(Decision { unit, booked, weeks, counted: choice.counted, guest })
 }
 
 fn registered(state: &State) -> Option<&BusinessState> {
     state.business.as_ref()?.state.registered()
-}
-
-/// The stretch of calendar that decides about a visit that starts then.
-fn span(business: &BusinessState, service: &Service, start: Timestamp) -> TimeSlot {
-    let never = Hours::default();
-    availability::deciding_range(&Rules::of(business, service, &never), start, start)
 }
 
 /// The first candidate whose rules agree. When none does: that the time is taken, if it is for
@@ -133,12 +135,20 @@ fn choose<'a>(
     state: &'a State,
     context: &CommandContext,
     business: &BusinessState,
-    service: &Service,
+    book: &BookAppointment,
     candidates: &[StaffId],
     start: Timestamp,
 ) -> Tried<Choice<'a>> {
-    let span = span(business, service, start);
+    let (zone, service) = (&business.profile.value.timezone, service(business, book.service_id)?);
+    let span = availability::deciding_range(zone, service, start, start);
     let unread = || CommitError::Store("a calendar was not read".into());
+    let monday = week_of(zone, start);
+    let counted = state.counted.get(&monday);
+    if counted.is_none() && business.is_limited(book.service_id, candidates.iter().copied()) {
+        return Err(CommitError::Store("visits were not counted".into()).into());
+    }
+    let no_counts = Counts::default();
+    let counts = counted.map_or(&no_counts, |week| &week.counts);
     let mut refused: Option<Refusal> = None;
     for &staff_id in candidates {
         let schedule = state.schedules.get(&staff_id).ok_or_else(unread)?;
@@ -149,9 +159,20 @@ fn choose<'a>(
         }
         let busy: Vec<Busy> =
             weeks.iter().flat_map(|(_, week)| week.state.busy().copied()).collect();
-        let rules = Rules::of(business, service, schedule.state.hours());
+        let hours = schedule.state.hours();
+        let rules = Rules::of(business, book.service_id, staff_id, hours, counts);
+        let rules = rules.ok_or_else(unread)?;
         match availability::check(&rules, &busy, start, context.now) {
-            Ok(slot) => return Ok(Choice { staff_id, slot, weeks, schedule }),
+            Ok(slot) => {
+                let counted = counted.map(|week| CountedVisit {
+                    monday,
+                    start,
+                    staff_id,
+                    service_id: book.service_id,
+                    places: week.places(&rules, context.business_id, book.appointment_id, start),
+                });
+                return Ok(Choice { staff_id, slot, weeks, schedule, counted });
+            }
             Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
             Err(refusal) => {
                 refused.get_or_insert(refusal);
@@ -229,10 +250,13 @@ fn reserve(
     unit.reserve(ReservedTime {
         appointment_id: book.appointment_id,
         staff_id: visit.staff_id,
+        service_id: visit.service_id,
         slot: visit.slot,
         buffer_before_minutes: visit.buffer_before_minutes,
         buffer_after_minutes: visit.buffer_after_minutes,
     });
+    let places = choice.counted.iter().flat_map(|counted| &counted.places);
+    places.for_each(|place| unit.take_place(*place));
     Ok(written)
 }
 

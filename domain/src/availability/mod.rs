@@ -5,6 +5,7 @@
 //! the sorted busy stretches finds the starts. Everything inside counts in whole seconds.
 
 mod grid;
+mod limit;
 mod open;
 mod refusal;
 #[cfg(test)]
@@ -12,11 +13,12 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
 
+pub use limit::{Counts, Limit, Period, Subject};
 pub use refusal::Refusal;
 
 use crate::{
-    ClosureId, EmptySlot, TimeSlot, Zone,
-    business::{BookingPolicy, BusinessState, Closures, Service},
+    ClosureId, EmptySlot, ServiceId, StaffId, TimeSlot, Zone,
+    business::{BookingPolicy, BusinessState, Closures, Service, StaffMember},
     staff_calendar::{Busy, BusyKind},
     staff_schedule::Hours,
 };
@@ -30,26 +32,46 @@ pub struct Rules<'a> {
     pub zone: &'a Zone,
     /// Grid, notice, window and how buffers combine.
     pub policy: &'a BookingPolicy,
-    /// Duration, buffers, and its own notice and window.
+    /// Whose notice, window and limits these are.
+    pub service_id: ServiceId,
+    /// Duration, buffers, and its own notice, window and limits.
     pub service: &'a Service,
+    /// Whose limits these are.
+    pub staff_id: StaffId,
+    /// The limits of the staff member.
+    pub member: &'a StaffMember,
     /// When the staff member works.
     pub hours: &'a Hours,
     /// When nobody of the business does.
     pub closures: &'a Closures,
+    /// What begins in each day and week, as far as limits are in force. A visit that is to be moved
+    /// is not among them.
+    pub counts: &'a Counts,
 }
 
 impl<'a> Rules<'a> {
-    /// The rules of somebody who works these hours, for a service of the business.
+    /// The rules of somebody who works these hours, for a service of the business; `None` when the
+    /// business has no such service or staff member.
     #[must_use]
-    pub fn of(business: &'a BusinessState, service: &'a Service, hours: &'a Hours) -> Self {
+    pub fn of(
+        business: &'a BusinessState,
+        service_id: ServiceId,
+        staff_id: StaffId,
+        hours: &'a Hours,
+        counts: &'a Counts,
+    ) -> Option<Self> {
         let profile = &business.profile.value;
-        Self {
+        Some(Self {
             zone: &profile.timezone,
             policy: &profile.booking_policy,
-            service,
+            service_id,
+            service: &business.services.get(&service_id)?.value,
+            staff_id,
+            member: &business.staff.get(&staff_id)?.value,
             hours,
             closures: &business.closures,
-        }
+            counts,
+        })
     }
 
     /// How long before its start a visit must be booked.
@@ -81,7 +103,7 @@ pub fn slots(
     let range = ceil_second(earliest)..ceil_second(latest);
     let minutes = rules.service.duration_minutes;
     openings
-        .starts(&grid, range)
+        .starts(&grid, range, |date| rules.reached(date).is_some())
         .filter_map(|second| TimeSlot::lasting(Timestamp::from_second(second).ok()?, minutes))
         .collect()
 }
@@ -130,21 +152,37 @@ pub fn check(
 /// The stretch of calendar that the slots within `[from, until]` depend on: what touches it, buffers
 /// included, is all that [`slots`] and [`check`] need to know.
 #[must_use]
-pub fn deciding_range(rules: &Rules<'_>, from: Timestamp, until: Timestamp) -> TimeSlot {
-    let day_start = start_of_day(rules.zone, local_date(rules.zone, from)).min(from);
+pub fn deciding_range(
+    zone: &Zone,
+    service: &Service,
+    from: Timestamp,
+    until: Timestamp,
+) -> TimeSlot {
+    let day_start = start_of_day(zone, local_date(zone, from)).min(from);
     // From the start of the day, because the packed grid begins anew behind each busy block.
     let one_after = until.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
     let visits = TimeSlot::try_new(day_start, one_after);
     visits.map_or_else(
         |EmptySlot| minute_at(from),
         |visits| {
-            let Service { duration_minutes, buffer_after_minutes, .. } = rules.service;
+            let Service { duration_minutes, buffer_after_minutes, .. } = service;
             visits.padded(
-                rules.service.buffer_before_minutes,
+                service.buffer_before_minutes,
                 duration_minutes.saturating_add(*buffer_after_minutes),
             )
         },
     )
+}
+
+/// The stretch in which visits count towards the limits of slots that start within `[from, until]`:
+/// whole weeks of the business.
+#[must_use]
+pub fn counting_range(zone: &Zone, from: Timestamp, until: Timestamp) -> TimeSlot {
+    let first = Period::Week.first(local_date(zone, from));
+    let last = Period::Week.first(local_date(zone, until));
+    let after = last.checked_add(1.week()).unwrap_or(Date::MAX);
+    TimeSlot::try_new(start_of_day(zone, first), start_of_day(zone, after))
+        .unwrap_or_else(|EmptySlot| minute_at(from))
 }
 
 /// The first refusal, in the order in which a person would think of them.
@@ -165,6 +203,9 @@ fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> 
     let date = local_date(rules.zone, start);
     if !Openings::between(rules, date, date).hold(slot) {
         return closed(rules, slot).map_or(Refusal::OutsideHours, |by| Refusal::Closed { by });
+    }
+    if let Some(limit) = rules.reached(date) {
+        return Refusal::LimitReached { limit, first: limit.period.first(date) };
     }
     match busy.iter().find(|busy| busy.excludes(slot, before, after, policy.buffers)) {
         Some(Busy { kind: BusyKind::Visit(by), .. }) => Refusal::Taken { by: *by },
@@ -193,7 +234,9 @@ fn horizon(rules: &Rules<'_>, now: Timestamp) -> Timestamp {
         .map_or(Timestamp::MAX, |date| start_of_day(rules.zone, date))
 }
 
-fn local_date(zone: &Zone, at: Timestamp) -> Date {
+/// The date on the clock of the business.
+#[must_use]
+pub fn local_date(zone: &Zone, at: Timestamp) -> Date {
     zone.tz().to_datetime(at).date()
 }
 

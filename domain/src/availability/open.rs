@@ -19,6 +19,7 @@ pub(super) struct Piece {
 /// An open window of one local date, as instants. Windows of a date that touch are one.
 #[derive(Debug)]
 pub(super) struct Opening {
+    pub(super) date: Date,
     pub(super) start: i64,
     pub(super) end: i64,
     /// The end of the open stretch that it belongs to: a visit may run on into the next day.
@@ -60,7 +61,7 @@ impl Openings {
             // repeats an hour.
             for segment in &segments {
                 for window in &windows {
-                    place(day, *window, segment, first_of_day, &mut openings);
+                    place(date, day, *window, segment, first_of_day, &mut openings);
                 }
             }
             let Ok(tomorrow) = date.tomorrow() else { break };
@@ -82,10 +83,17 @@ impl Openings {
     }
 
     /// The starts that the grid offers within the range, in order.
-    pub(super) fn starts(&self, grid: &Grid, range: Range<i64>) -> std::vec::IntoIter<i64> {
+    /// A date that is full has none; visits of the day before may run on into it.
+    pub(super) fn starts(
+        &self,
+        grid: &Grid,
+        range: Range<i64>,
+        is_full: impl Fn(Date) -> bool,
+    ) -> std::vec::IntoIter<i64> {
         let mut starts = Vec::new();
         for opening in &self.0 {
-            if opening.start < range.end && range.start < opening.end {
+            let asked = opening.start < range.end && range.start < opening.end;
+            if asked && !is_full(opening.date) {
                 grid.collect(opening, &range, &mut starts);
             }
         }
@@ -102,6 +110,7 @@ impl Openings {
 /// Adds the part of a wall-clock window that lies in one segment: a time that does not exist is in
 /// none, one that occurs twice is in two.
 fn place(
+    date: Date,
     day: i64,
     window: Window,
     segment: &Segment,
@@ -126,7 +135,7 @@ fn place(
         }
         Some(_) | None => {
             let pieces = vec![Piece { start, end, midnight }];
-            openings.push(Opening { start, end, stretch_end: end, pieces });
+            openings.push(Opening { date, start, end, stretch_end: end, pieces });
         }
     }
 }

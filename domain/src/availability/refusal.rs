@@ -1,6 +1,7 @@
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
+use super::Limit;
 use crate::{AppointmentId, ClosureId, TimeOffId};
 
 /// Why an instant cannot be booked.
@@ -30,6 +31,14 @@ pub enum Refusal {
     /// The visit does not lie inside working hours.
     #[error("it lies outside the working hours")]
     OutsideHours,
+    /// As many visits begin in that day or week as may.
+    #[error("{limit}, and as many are booked")]
+    LimitReached {
+        /// Which limit.
+        limit: Limit,
+        /// The first date of the day or week.
+        first: Date,
+    },
     /// The staff member is away.
     #[error("the staff member is away then")]
     Away {
@@ -57,6 +66,7 @@ impl Refusal {
             Self::TooFar { .. } => "too_far",
             Self::Closed { .. } => "closed",
             Self::OutsideHours => "outside_hours",
+            Self::LimitReached { .. } => "limit_reached",
             Self::Away { .. } => "time_off",
             Self::Taken { .. } => "slot_taken",
             Self::OffGrid => "off_grid",

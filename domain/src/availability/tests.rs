@@ -64,6 +64,8 @@ struct Case {
     service: Service,
     hours: Hours,
     closures: Closures,
+    member: StaffMember,
+    counts: Counts,
     busy: Vec<Busy>,
     now: Timestamp,
 }
@@ -73,7 +75,8 @@ impl Case {
         let policy = BookingPolicy { window_days: 730, ..BookingPolicy::default() };
         let zone = zone.parse().unwrap();
         let (closures, now) = (Closures::default(), at("2026-01-01T00:00:00Z"));
-        Self { zone, policy, service, hours, closures, busy: vec![], now }
+        let (member, counts, busy) = (StaffMember::new("Dana"), Counts::default(), vec![]);
+        Self { zone, policy, service, hours, closures, member, counts, busy, now }
     }
 
     fn aligned(mut self, step: u32) -> Self {
@@ -94,8 +97,9 @@ impl Case {
     }
 
     fn rules(&self) -> Rules<'_> {
-        let Self { zone, policy, service, hours, closures, .. } = self;
-        Rules { zone, policy, service, hours, closures }
+        let Self { zone, policy, service, hours, closures, member, counts, .. } = self;
+        let (service_id, staff_id) = (SERVICE, STAFF);
+        Rules { zone, policy, service_id, service, staff_id, member, hours, closures, counts }
     }
 
     fn on(&self, date: Date) -> Vec<Timestamp> {
@@ -121,6 +125,10 @@ impl Case {
     }
 }
 
+const SERVICE: ServiceId = ServiceId::new(Uuid::from_u128(1));
+const STAFF: StaffId = StaffId::new(Uuid::from_u128(2));
+const OTHER_SERVICE: ServiceId = ServiceId::new(Uuid::from_u128(3));
+const OTHER_STAFF: StaffId = StaffId::new(Uuid::from_u128(4));
 const MONDAY: Date = date(2026, 3, 2);
 
 #[test]
@@ -294,6 +302,80 @@ fn the_notice_and_the_window_of_a_service_stand_in_place_of_those_of_the_busines
     assert!(rule(&case, "2026-03-02T09:00:00Z").is_ok(), "none at all is a rule as well");
 }
 
+/// Visits of others that begin then, whose time does not matter here.
+fn counted(case: &mut Case, visits: &[(&str, StaffId, Option<ServiceId>)]) {
+    for (start, staff_id, service_id) in visits {
+        case.counts.add(&case.zone, at(start), *staff_id, *service_id);
+    }
+}
+
+#[test]
+fn a_day_that_is_full_is_not_listed_and_a_booking_is_told_which_limit_it_meets() {
+    let zone = "America/New_York";
+    let mut case = Case::new(zone, daily("09:00", "11:00"), service(60, 0, 0));
+    let full = |case: &Case| match case.check("2026-03-02T14:00:00Z") {
+        Err(Refusal::LimitReached { limit, first }) => {
+            assert!(case.on(MONDAY).is_empty());
+            Some((limit.subject.as_str(), limit.period.as_str(), limit.most, first))
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => {
+            assert_eq!(case.on(MONDAY).len(), 2);
+            None
+        }
+    };
+    // In New York it is still Sunday, the last day of the week before.
+    counted(&mut case, &[("2026-03-02T04:59:59Z", STAFF, Some(SERVICE))]);
+    case.member.max_per_day = Some(1);
+    case.member.max_per_week = Some(2);
+    assert_eq!(full(&case), None);
+    counted(&mut case, &[("2026-03-02T05:00:00Z", STAFF, Some(OTHER_SERVICE))]);
+    assert_eq!(full(&case), Some(("staff", "day", 1, MONDAY)));
+    assert_eq!(case.on(MONDAY.tomorrow().unwrap()).len(), 2, "the next day is not");
+    case.member.max_per_day = None;
+    assert_eq!(full(&case), None);
+    // The last second of the week; the first of the next.
+    counted(&mut case, &[("2026-03-09T04:00:00Z", STAFF, Some(SERVICE))]);
+    assert_eq!(full(&case), None);
+    counted(&mut case, &[("2026-03-09T03:59:59Z", STAFF, Some(SERVICE))]);
+    assert_eq!(full(&case), Some(("staff", "week", 2, MONDAY)));
+    case.member.max_per_week = None;
+
+    case.service.max_per_day = Some(1);
+    assert_eq!(full(&case), None, "those of another service do not count");
+    counted(&mut case, &[("2026-03-02T20:00:00Z", OTHER_STAFF, Some(SERVICE))]);
+    assert_eq!(full(&case), Some(("service", "day", 1, MONDAY)));
+    case.service.max_per_day = Some(2);
+    case.policy.max_per_day = Some(3);
+    assert_eq!(full(&case), None);
+    counted(&mut case, &[("2026-03-02T21:00:00Z", OTHER_STAFF, None)]);
+    assert_eq!(full(&case), Some(("business", "day", 3, MONDAY)));
+    case.policy.max_per_day = None;
+    case.policy.max_per_week = Some(4);
+    assert_eq!(full(&case), Some(("business", "week", 4, MONDAY)));
+    let tuesday = case.check("2026-03-03T14:00:00Z").unwrap_err();
+    assert!(matches!(tuesday, Refusal::LimitReached { first: MONDAY, .. }), "{tuesday}");
+}
+
+#[test]
+fn a_visit_counts_where_it_begins_and_may_run_on_into_a_full_day() {
+    let mut case = Case::new("UTC", daily("00:00", "24:00"), service(60, 0, 0)).aligned(30);
+    case.policy.max_per_day = Some(1);
+    counted(&mut case, &[("2026-03-03T12:00:00Z", OTHER_STAFF, None)]);
+    assert!(case.check("2026-03-02T23:30:00Z").is_ok());
+    let next = case.check("2026-03-03T00:00:00Z").map_err(|refusal| refusal.rule());
+    assert_eq!(next, Err("limit_reached"));
+}
+
+#[test]
+fn weeks_that_count_are_those_of_the_business_and_whole() {
+    let zone: Zone = "America/New_York".parse().unwrap();
+    // Sunday evening in New York, and into the week in which clocks go forward.
+    let range = counting_range(&zone, at("2026-03-02T04:59:59Z"), at("2026-03-02T05:00:00Z"));
+    assert_eq!(range.start(), at("2026-02-23T05:00:00Z"));
+    assert_eq!(range.end(), at("2026-03-09T04:00:00Z"));
+}
+
 fn any_busy() -> impl Strategy<Value = Vec<Busy>> {
     let one = (0_i64..5 * 1440, 1_i64..180, 0_u32..30, 0_u32..30, any::<bool>());
     proptest::collection::vec(one, 0..25).prop_map(|all| {
@@ -340,6 +422,11 @@ fn any_case() -> impl Strategy<Value = Case> {
         if notice % 3 == 0 {
             case = case.closed(date(2026, 11, 1), date(2026, 11, 1));
         }
+        for busy in &case.busy {
+            case.counts.add(&case.zone, busy.slot.start(), STAFF, Some(SERVICE));
+        }
+        case.member.max_per_day = (notice % 4 == 0).then_some(3);
+        case.service.max_per_week = (notice % 5 == 0).then_some(9);
         case.policy.min_notice_minutes = notice;
         case.now = at("2026-10-30T12:00:00Z");
         case
@@ -366,7 +453,7 @@ proptest! {
     fn nothing_outside_the_deciding_range_matters(case in any_case(), hour in 0_i64..72) {
         let start = at("2026-10-30T00:00:00Z") + SignedDuration::from_hours(hour);
         let rules = case.rules();
-        let range = deciding_range(&rules, start, start);
+        let range = deciding_range(rules.zone, rules.service, start, start);
         let near: Vec<Busy> = case.busy.iter().copied()
             .filter(|b| b.slot.padded(b.buffer_before_minutes, b.buffer_after_minutes).overlaps(&range))
             .collect();

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Profile, Service, StaffMember,
+    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Limits, Profile, Service,
+    StaffMember,
 };
 use crate::{ClosureId, Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
 
@@ -66,6 +67,21 @@ impl BusinessState {
     /// The services that a staff member can be booked for now.
     pub fn services_of(&self, staff_id: StaffId) -> impl Iterator<Item = ServiceId> + '_ {
         self.services.keys().copied().filter(move |id| self.staff_for(*id).any(|s| s == staff_id))
+    }
+
+    /// Whether any limit is in force for the service with one of these staff members.
+    #[must_use]
+    pub fn is_limited(
+        &self,
+        service_id: ServiceId,
+        staff_ids: impl IntoIterator<Item = StaffId>,
+    ) -> bool {
+        let service = self.services.get(&service_id).map(|service| service.value.limits());
+        let mut staff = staff_ids.into_iter().filter_map(|id| self.staff.get(&id));
+        let limited = |limits: Limits| !limits.is_empty();
+        limited(self.profile.value.booking_policy.limits())
+            || service.is_some_and(limited)
+            || staff.any(|member| limited(member.value.limits()))
     }
 
     fn apply(&mut self, event: BusinessEvent) {

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use crate::Fields;
 
 /// Where the starts that are offered lie.
@@ -63,6 +64,12 @@ pub struct BookingPolicy {
     /// How long before the start a guest may still cancel, in minutes.
     #[serde(default)]
     pub cancel_notice_minutes: u32,
+    /// So many visits may begin in one local day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_week: Option<u32>,
 }
 
 /// A year.
@@ -83,6 +90,8 @@ impl Default for BookingPolicy {
             window_days: default_window(),
             buffers: BufferRule::Add,
             cancel_notice_minutes: 0,
+            max_per_day: None,
+            max_per_week: None,
         }
     }
 }
@@ -97,6 +106,8 @@ pub struct PolicyChange {
     pub window_days: Option<u32>,
     pub buffers: Option<BufferRule>,
     pub cancel_notice_minutes: Option<u32>,
+    pub max_per_day: Option<Option<u32>>,
+    pub max_per_week: Option<Option<u32>>,
 }
 
 impl BookingPolicy {
@@ -110,6 +121,8 @@ impl BookingPolicy {
             cancel_notice_minutes: change
                 .cancel_notice_minutes
                 .unwrap_or(self.cancel_notice_minutes),
+            max_per_day: change.max_per_day.unwrap_or(self.max_per_day),
+            max_per_week: change.max_per_week.unwrap_or(self.max_per_week),
         }
     }
 
@@ -120,6 +133,12 @@ impl BookingPolicy {
             SlotGrid::Packed => duration,
             SlotGrid::Aligned => 15,
         })
+    }
+
+    /// How many visits the business takes in a day and in a week.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits { max_per_day: self.max_per_day, max_per_week: self.max_per_week }
     }
 
     pub(super) fn validate(&self, fields: &mut Fields) {
@@ -141,5 +160,6 @@ impl BookingPolicy {
             MAX_NOTICE,
             "minutes",
         );
+        self.limits().validate(fields, "booking_policy.");
     }
 }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{BookingPolicy, Skills, policy};
+use super::{BookingPolicy, Limits, Skills, policy};
 use crate::{Currency, Fields, Money, StaffId};
 
 /// Something that can be booked.
@@ -34,6 +34,12 @@ pub struct Service {
     /// How many local days ahead can be booked, in place of what the policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_days: Option<u32>,
+    /// So many visits may begin in one local day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_week: Option<u32>,
 }
 
 /// The fields of a [`Service`] to change; `None` leaves one as it is.
@@ -50,6 +56,8 @@ pub struct ServiceChange {
     pub skills: Option<Skills>,
     pub min_notice_minutes: Option<Option<u32>>,
     pub window_days: Option<Option<u32>>,
+    pub max_per_day: Option<Option<u32>>,
+    pub max_per_week: Option<Option<u32>>,
 }
 
 /// The longest visit, and the longest buffer: a day.
@@ -70,6 +78,8 @@ impl Service {
             skills: Skills::default(),
             min_notice_minutes: None,
             window_days: None,
+            max_per_day: None,
+            max_per_week: None,
         }
     }
 
@@ -89,6 +99,8 @@ impl Service {
         put(&mut self.skills, change.skills);
         put(&mut self.min_notice_minutes, change.min_notice_minutes);
         put(&mut self.window_days, change.window_days);
+        put(&mut self.max_per_day, change.max_per_day);
+        put(&mut self.max_per_week, change.max_per_week);
         self
     }
 
@@ -102,6 +114,12 @@ impl Service {
     #[must_use]
     pub fn window(&self, policy: &BookingPolicy) -> u32 {
         self.window_days.unwrap_or(policy.window_days)
+    }
+
+    /// How many visits the service takes in a day and in a week.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits { max_per_day: self.max_per_day, max_per_week: self.max_per_week }
     }
 
     pub(super) fn validate(&self, currency: Currency, known: impl Fn(StaffId) -> bool) -> Fields {
@@ -134,6 +152,7 @@ impl Service {
         if let Some(days) = self.window_days {
             fields.range("window_days", days.into(), 1, policy::MAX_WINDOW, "days");
         }
+        self.limits().validate(&mut fields, "");
         fields
     }
 }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Skills;
+use super::{Limits, Skills};
 use crate::{Fields, ServiceId};
 
 /// Somebody who takes appointments. Their e-mail address is kept outside the events.
@@ -19,6 +19,12 @@ pub struct StaffMember {
     /// What they can do.
     #[serde(default, skip_serializing_if = "Skills::is_empty")]
     pub skills: Skills,
+    /// So many visits may begin in one local day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_week: Option<u32>,
 }
 
 /// The fields of a [`StaffMember`] to change; `None` leaves one as it is.
@@ -30,6 +36,8 @@ pub struct StaffChange {
     pub kind: Option<Option<String>>,
     pub service_ids: Option<Option<Vec<ServiceId>>>,
     pub skills: Option<Skills>,
+    pub max_per_day: Option<Option<u32>>,
+    pub max_per_week: Option<Option<u32>>,
 }
 
 impl StaffMember {
@@ -42,6 +50,8 @@ impl StaffMember {
             kind: None,
             service_ids: None,
             skills: Skills::default(),
+            max_per_day: None,
+            max_per_week: None,
         }
     }
 
@@ -51,7 +61,15 @@ impl StaffMember {
         self.kind = change.kind.unwrap_or(self.kind);
         self.service_ids = change.service_ids.unwrap_or(self.service_ids);
         self.skills = change.skills.unwrap_or(self.skills);
+        self.max_per_day = change.max_per_day.unwrap_or(self.max_per_day);
+        self.max_per_week = change.max_per_week.unwrap_or(self.max_per_week);
         self
+    }
+
+    /// How many visits the staff member takes in a day and in a week.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits { max_per_day: self.max_per_day, max_per_week: self.max_per_week }
     }
 
     pub(super) fn validate(&self, known: impl Fn(ServiceId) -> bool) -> Fields {
@@ -68,6 +86,7 @@ impl StaffMember {
             );
         }
         self.skills.validate(&mut fields);
+        self.limits().validate(&mut fields, "");
         fields
     }
 }

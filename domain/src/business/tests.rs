@@ -209,13 +209,24 @@ fn a_closure_lasts_a_year_at_most_and_its_label_is_short() {
     assert_eq!(fields(closure("2026-12-24", "2026-12-24", Some(&long))), ["reason"]);
 }
 
-/// Rows of the read model that were written before there were closures must be those of a rebuild.
+/// Rows of the read model that were written before there were such rules must be those of a rebuild.
 #[test]
-fn a_business_that_never_closes_is_kept_as_before() {
+fn a_business_that_sets_no_rules_is_kept_as_before() {
     let mut business = Business::default();
-    cqrs_es::Aggregate::apply(&mut business, registered());
+    let (staff_id, member) = (StaffId::new(Uuid::from_u128(7)), StaffMember::new("Dana"));
+    for event in [
+        registered(),
+        BusinessEvent::ServiceAdded { service_id: service_id(), service: cut() },
+        BusinessEvent::StaffAdded { staff_id, member },
+    ] {
+        cqrs_es::Aggregate::apply(&mut business, event);
+    }
     let kept = serde_json::to_value(&business).unwrap();
-    assert_eq!(kept.get("closures"), None);
+    let text = kept.to_string();
+    for new in ["closures", "skills", "max_per"] {
+        assert!(!text.contains(new), "{text}");
+    }
+    assert_eq!(text.matches("min_notice_minutes").count(), 1, "only the policy has one: {text}");
     assert_eq!(serde_json::from_value::<Business>(kept).unwrap(), business);
 }
 
@@ -288,4 +299,47 @@ fn skills_are_short_distinct_and_tidy_and_rules_of_a_service_lie_in_the_limits_o
         .inspect_result()
         .unwrap_err();
     assert_eq!(invalid_fields(refused).len(), 4);
+}
+
+#[test]
+fn limits_are_one_to_ten_thousand_visits_and_null_takes_them_away() {
+    let staff_id = StaffId::new(Uuid::from_u128(7));
+    let added = BusinessEvent::StaffAdded { staff_id, member: StaffMember::new("Dana") };
+    let when = |command| {
+        TestFramework::<Business>::with(())
+            .given(vec![
+                registered(),
+                added.clone(),
+                BusinessEvent::ServiceAdded { service_id: service_id(), service: cut() },
+            ])
+            .when(command)
+    };
+    let (max_per_day, max_per_week) = (Some(Some(0)), Some(Some(10_001)));
+    let policy = PolicyChange { max_per_day, max_per_week, ..PolicyChange::default() };
+    let change = ProfileChange { booking_policy: Some(policy), ..ProfileChange::default() };
+    let refused = when(BusinessCommand::ChangeProfile { change, expected: None }).inspect_result();
+    assert_eq!(
+        invalid_fields(refused.unwrap_err()),
+        ["booking_policy.max_per_day", "booking_policy.max_per_week"]
+    );
+    let change = ServiceChange { max_per_day, max_per_week, ..ServiceChange::default() };
+    let service_id = service_id();
+    let refused = when(BusinessCommand::ChangeService { service_id, change, expected: None });
+    let refused = refused.inspect_result().unwrap_err();
+    assert_eq!(invalid_fields(refused), ["max_per_day", "max_per_week"]);
+
+    let limited = StaffMember { max_per_day: Some(10_000), ..StaffMember::new("Dana") };
+    let change = |max_per_day| {
+        let change = StaffChange { max_per_day, ..StaffChange::default() };
+        BusinessCommand::ChangeStaff { staff_id, change, expected: None }
+    };
+    let changed = BusinessEvent::StaffChanged { staff_id, member: limited };
+    when(change(Some(Some(10_000)))).then_expect_events(vec![changed.clone()]);
+    TestFramework::<Business>::with(())
+        .given(vec![registered(), added.clone(), changed])
+        .when(change(Some(None)))
+        .then_expect_events(vec![BusinessEvent::StaffChanged {
+            staff_id,
+            member: StaffMember::new("Dana"),
+        }]);
 }

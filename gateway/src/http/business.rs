@@ -50,6 +50,10 @@ pub(crate) struct PolicyAnswer {
     #[schema(value_type = String)]
     buffers: BufferRule,
     cancel_notice_minutes: u32,
+    /// So many visits may begin in one local day; null means no limit.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
+    max_per_week: Option<u32>,
 }
 
 impl From<&BookingPolicy> for PolicyAnswer {
@@ -61,6 +65,8 @@ impl From<&BookingPolicy> for PolicyAnswer {
             window_days: policy.window_days,
             buffers: policy.buffers,
             cancel_notice_minutes: policy.cancel_notice_minutes,
+            max_per_day: policy.max_per_day,
+            max_per_week: policy.max_per_week,
         }
     }
 }
@@ -118,6 +124,12 @@ pub(crate) struct PolicyPatch {
     #[schema(value_type = Option<String>)]
     buffers: Option<BufferRule>,
     cancel_notice_minutes: Option<u32>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_day: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_week: Option<Option<u32>>,
 }
 
 impl From<PolicyPatch> for PolicyChange {
@@ -129,6 +141,8 @@ impl From<PolicyPatch> for PolicyChange {
             window_days: patch.window_days,
             buffers: patch.buffers,
             cancel_notice_minutes: patch.cancel_notice_minutes,
+            max_per_day: patch.max_per_day,
+            max_per_week: patch.max_per_week,
         }
     }
 }

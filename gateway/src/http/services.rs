@@ -34,6 +34,10 @@ pub(crate) struct ServiceAnswer {
     pub(super) min_notice_minutes: Option<u32>,
     /// How many local days ahead can be booked; null means as the policy says.
     pub(super) window_days: Option<u32>,
+    /// So many visits may begin in one local day; null means no limit.
+    pub(super) max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
+    pub(super) max_per_week: Option<u32>,
 }
 
 impl ServiceAnswer {
@@ -50,6 +54,8 @@ impl ServiceAnswer {
             skills: service.skills.clone().into(),
             min_notice_minutes: service.min_notice_minutes,
             window_days: service.window_days,
+            max_per_day: service.max_per_day,
+            max_per_week: service.max_per_week,
         }
     }
 }
@@ -81,6 +87,10 @@ pub(crate) struct ServiceRequest {
     min_notice_minutes: Option<u32>,
     /// In place of the policy's, 1 to 730.
     window_days: Option<u32>,
+    /// So many visits may begin in one local day.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday.
+    max_per_week: Option<u32>,
 }
 
 /// What is to change; absent fields stay.
@@ -107,6 +117,12 @@ pub(crate) struct ServicePatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     window_days: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_day: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_week: Option<Option<u32>>,
 }
 
 fn one(state: &BusinessState, id: ServiceId) -> Result<(u64, ServiceAnswer), Problem> {
@@ -154,6 +170,8 @@ pub(crate) async fn create(
         skills: request.skills.into(),
         min_notice_minutes: request.min_notice_minutes,
         window_days: request.window_days,
+        max_per_day: request.max_per_day,
+        max_per_week: request.max_per_week,
     };
     let command = BusinessCommand::AddService { service_id, service };
     let (state, position) = api.change(owner, command.into()).await?;
@@ -203,6 +221,8 @@ pub(crate) async fn patch(
         skills: patch.skills.map(Into::into),
         min_notice_minutes: patch.min_notice_minutes,
         window_days: patch.window_days,
+        max_per_day: patch.max_per_day,
+        max_per_week: patch.max_per_week,
     };
     let command = BusinessCommand::ChangeService { service_id, change, expected };
     let (state, position) = api.change(owner, command.into()).await?;

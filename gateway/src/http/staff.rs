@@ -28,6 +28,10 @@ pub(crate) struct StaffAnswer {
     service_ids: Option<Vec<ServiceId>>,
     /// What they can do. Only who has every skill that a service asks for can be booked for it.
     skills: Vec<String>,
+    /// So many visits may begin in one local day; null means no limit.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
+    max_per_week: Option<u32>,
 }
 
 /// Somebody new.
@@ -46,6 +50,10 @@ pub(crate) struct StaffRequest {
     /// At most 50. Capital and small letters are the same.
     #[serde(default)]
     skills: Vec<String>,
+    /// So many visits may begin in one local day.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday.
+    max_per_week: Option<u32>,
 }
 
 /// What is to change; absent fields stay.
@@ -65,6 +73,12 @@ pub(crate) struct StaffPatch {
     #[schema(value_type = Option<Vec<String>>)]
     service_ids: Option<Option<Vec<ServiceId>>>,
     skills: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_day: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_week: Option<Option<u32>>,
 }
 
 impl Api {
@@ -89,6 +103,8 @@ fn answer(id: StaffId, member: &StaffMember, email: Option<String>) -> StaffAnsw
         kind: member.kind.clone(),
         service_ids: member.service_ids.clone(),
         skills: member.skills.clone().into(),
+        max_per_day: member.max_per_day,
+        max_per_week: member.max_per_week,
     }
 }
 
@@ -127,6 +143,8 @@ pub(crate) async fn create(
         kind: request.kind,
         service_ids: request.service_ids,
         skills: request.skills.into(),
+        max_per_day: request.max_per_day,
+        max_per_week: request.max_per_week,
     };
     let change = ChangeBusiness {
         command: BusinessCommand::AddStaff { staff_id, member },
@@ -174,6 +192,8 @@ pub(crate) async fn patch(
         kind: patch.kind,
         service_ids: patch.service_ids,
         skills: patch.skills.map(Into::into),
+        max_per_day: patch.max_per_day,
+        max_per_week: patch.max_per_week,
     };
     let change = ChangeBusiness {
         command: BusinessCommand::ChangeStaff { staff_id, change, expected },

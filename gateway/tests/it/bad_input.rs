@@ -244,6 +244,11 @@ POST services window_days {"name": "Cut", "duration_minutes": 30, "window_days":
 POST services min_notice_minutes {"name": "Cut", "duration_minutes": 30, "min_notice_minutes": 527041, "price": {"amount": 1, "currency": "USD"}}
 POST services min_notice_minutes {"name": "Cut", "duration_minutes": 30, "min_notice_minutes": -1, "price": {"amount": 1, "currency": "USD"}}
 POST staff skills[0] {"name": "Dana", "skills": [" "]}
+POST staff max_per_day {"name": "Dana", "max_per_day": 0}
+POST staff max_per_week {"name": "Dana", "max_per_week": 10001}
+POST services max_per_week {"name": "Cut", "duration_minutes": 30, "max_per_week": 0, "price": {"amount": 1, "currency": "USD"}}
+PATCH profile booking_policy.max_per_day {"booking_policy": {"max_per_day": 0}}
+PATCH profile booking_policy.max_per_week {"booking_policy": {"max_per_week": "many"}}
 POST staff service_ids[0] {"name": "Dana", "service_ids": [""]}
 POST staff active {"name": "Dana", "active": "yes"}
 POST register password {"email": "a@example.com", "password": "short", "business_name": "A"}

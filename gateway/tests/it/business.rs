@@ -106,6 +106,8 @@ async fn services_are_added_changed_and_archived() {
     expected["skills"] = json!([]);
     expected["min_notice_minutes"] = Value::Null;
     expected["window_days"] = Value::Null;
+    expected["max_per_day"] = Value::Null;
+    expected["max_per_week"] = Value::Null;
     assert_eq!(created, expected);
     assert_eq!(path, format!("{SERVICES}/{}", text(&created["id"])));
     let read = salon.owner.read(&path).await;
@@ -155,7 +157,7 @@ async fn staff_come_change_and_go_and_guests_see_it_at_once() {
     let dana = answer.expect(201);
     let expected = json!({"id": dana["id"], "name": "Dana", "email": "dana@example.com",
                           "active": true, "kind": "stylist", "service_ids": null,
-                          "skills": []});
+                          "skills": [], "max_per_day": null, "max_per_week": null});
     assert_eq!(dana, expected);
     let read = salon.owner.read(&path).await;
     assert_eq!(read.header("etag"), tag);

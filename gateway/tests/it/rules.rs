@@ -1,6 +1,6 @@
 //! What owners rule about bookings: what is listed follows it, and so does what is booked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use reqwest::Method;
@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{
     business::{edit, next, starts},
+    races::race,
     replay::replay,
     salon::{Salon, start_in, text},
-    stand::{Process, Stand},
+    stand::{Addresses, Answer, Process, Stand},
 };
 
 const SERVICES: &str = "/api/v1/business/services";
@@ -221,5 +222,152 @@ async fn a_service_that_asks_for_skills_is_done_only_by_those_who_have_them() {
     assert_eq!(who().await.len(), 2);
     stand.addresses.caught_up().await;
     replay(&stand, &["all", "--verify"]).await.assert_equal(false);
+    stand.addresses.assert_healthy();
+}
+
+/// Which limit a refusal names.
+fn limit(answer: &Answer) -> (String, String, u64, String) {
+    let told = answer.problem(422, "limit_reached");
+    (text(&told["scope"]), text(&told["limit"]), told["max"].as_u64().unwrap(), text(&told["date"]))
+}
+
+async fn cancel(salon: &Salon, booked: &Value) {
+    let path = format!("/api/v1/appointments/{}", text(&booked["appointment_id"]));
+    salon.owner.call(Method::DELETE, &path, None).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_full_day_is_not_listed_and_cancelling_gives_the_place_back() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = new_york(&process, 2).await;
+    let monday = next(0);
+    let free = async |date| starts(&salon, date).await.len();
+    let member = format!("{STAFF}/{}", salon.staff[0]);
+    // Booked before there was a limit: it counts as well.
+    let first = salon.book(0, at(monday, 9)).await.expect(201);
+    let day = json!({"max_per_day": 2});
+    let changed = edit(&salon.owner, &member, "*", &day).await.expect(200);
+    assert_eq!((&changed["max_per_day"], &changed["max_per_week"]), (&json!(2), &Value::Null));
+    assert_eq!(free(monday).await, 7 + 8);
+    let second = salon.book(0, at(monday, 16)).await.expect(201);
+    assert_eq!(free(monday).await, 8, "only the other works on");
+    let told = salon.book(0, at(monday, 12)).await;
+    let (scope, name, date) = ("staff".to_owned(), "max_per_day".to_owned(), monday.to_string());
+    assert_eq!(limit(&told), (scope, name, 2, date));
+    assert_eq!(free(monday + 1.day()).await, 16);
+    let mut anybody = salon.booking(0, at(monday, 12));
+    anybody["staff_id"] = json!("any");
+    let other = salon.guest.post("/api/v1/public/book", &anybody).await.expect(201);
+    assert_eq!(other["staff_id"], salon.staff[1]);
+
+    // A place that is given back is free for the next, and only for one.
+    for booked in [&first, &second] {
+        cancel(&salon, booked).await;
+        assert_eq!(free(monday).await, 7 + 7);
+        let hour = if booked == &first { 10 } else { 11 };
+        salon.book(0, at(monday, hour)).await.expect(201);
+        assert_eq!(free(monday).await, 7);
+        limit(&salon.book(0, at(monday, 13)).await);
+    }
+
+    edit(&salon.owner, &member, "*", &json!({"max_per_day": null})).await.expect(200);
+    assert_eq!(free(monday).await, 6 + 7);
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test]
+async fn weeks_of_a_service_and_days_of_the_business_are_full_with_whomever() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let second = Process::start(&stand.addresses, &["gateway"]).await;
+    let salon = new_york(&process, 2).await;
+    let monday = next(0);
+    let (tuesday, sunday) = (monday + 1.day(), monday + 6.days());
+    let free = async |date| starts(&salon, date).await.len();
+    let service = format!("{SERVICES}/{}", salon.service_id);
+    for (staff, hour) in [(0, 10), (0, 11), (1, 12)] {
+        salon.book(staff, at(monday, hour)).await.expect(201);
+    }
+    // The week is that of the business: from Monday to Sunday in New York.
+    edit(&salon.owner, &service, "*", &json!({"max_per_week": 5})).await.expect(200);
+    salon.book(0, at(sunday, 16)).await.expect(201);
+    assert_eq!(free(tuesday).await, 16);
+    salon.book(1, at(tuesday, 16)).await.expect(201);
+    for date in [monday, tuesday, sunday] {
+        assert_eq!(free(date).await, 0);
+    }
+    // Whichever process is asked, and whichever decides.
+    for client in [process.client(), second.client()] {
+        let told = client.post("/api/v1/public/book", &salon.booking(1, at(sunday, 9))).await;
+        let (scope, name, most, date) = limit(&told);
+        let named = (scope.as_str(), name.as_str(), most, date);
+        assert_eq!(named, ("service", "max_per_week", 5, monday.to_string()));
+        let path = "/api/v1/public/slots?service_id=";
+        let path = format!("{path}{}&from={monday}&to={sunday}", salon.service_id);
+        assert_eq!(client.read(&path).await.expect(200)["slots"], json!([]));
+    }
+    assert_eq!(free(sunday + 1.day()).await, 16);
+    assert_eq!(free(monday - 1.day()).await, 16);
+    let wash = json!({"name": "Wash", "duration_minutes": 60,
+                      "price": {"amount": 1, "currency": "USD"}});
+    let wash = salon.owner.post(SERVICES, &wash).await.expect(201);
+    let mut washing = salon.booking(1, at(sunday, 9));
+    washing["service_id"] = wash["id"].clone();
+    let washed = salon.guest.post("/api/v1/public/book", &washing).await.expect(201);
+
+    // All of the business; a booking that is repeated is not counted twice.
+    edit(&salon.owner, &service, "*", &json!({"max_per_week": null})).await.expect(200);
+    salon.set(&json!({"booking_policy": {"max_per_day": 3, "max_per_week": 7}})).await;
+    assert_eq!(free(sunday).await, 14);
+    let booking = salon.booking(0, at(sunday, 9));
+    let repeat = async || {
+        let request = salon.guest.request(Method::POST, "/api/v1/public/book");
+        let request = request.header("Idempotency-Key", "again").json(&booking);
+        Answer::of(request.send().await.unwrap()).await.expect(201)
+    };
+    assert_eq!(repeat().await["appointment_id"], repeat().await["appointment_id"]);
+    let (scope, name, most, date) = limit(&salon.book(1, at(sunday, 10)).await);
+    let named = (scope.as_str(), name.as_str(), most, date);
+    assert_eq!(named, ("business", "max_per_day", 3, sunday.to_string()));
+    assert_eq!((free(sunday).await, free(tuesday).await), (0, 0));
+    cancel(&salon, &washed).await;
+    assert_eq!((free(sunday).await, free(tuesday).await), (14, 15));
+    salon.set(&json!({"booking_policy": {"max_per_day": null, "max_per_week": null}})).await;
+    assert_eq!(free(monday).await, 16 - 3);
+    stand.addresses.caught_up().await;
+    replay(&stand, &["all", "--verify"]).await.assert_equal(false);
+    stand.addresses.assert_healthy();
+}
+
+/// Two gateways that know nothing of each other, as after a partition of the broker.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold_exactly_while_two_processes_decide() {
+    let stand = Stand::new().await;
+    let first = stand.serve().await;
+    let alone = Addresses { nats_url: "nats://127.0.0.1:1".to_owned(), ..stand.addresses.clone() };
+    let second = Process::start(&alone, &["gateway"]).await;
+    let salon = Salon::with(&first.client(), 8, 5).await;
+    let day = next(2);
+    salon.set(&json!({"booking_policy": {"max_per_day": 20, "max_per_week": 31}})).await;
+    let service = format!("{SERVICES}/{}", salon.service_id);
+    edit(&salon.owner, &service, "*", &json!({"max_per_day": 18})).await.expect(200);
+    let start = |date: Date, n: i64| {
+        let midnight = date.to_zoned(TimeZone::UTC).unwrap().timestamp();
+        midnight + SignedDuration::from_mins(5 * n)
+    };
+    let wanted = |date: Date| -> Vec<Value> {
+        (0..160_i64)
+            .map(|n| salon.booking(usize::try_from(n % 8).unwrap(), start(date, n / 8)))
+            .collect()
+    };
+    let mut statuses = race(&[&first, &second], wanted(day), 32).await;
+    assert_eq!(statuses, BTreeMap::from([(201, 18), (422, 142)]));
+    // Three days of that week, and two of them have room for what the week still takes.
+    let other = day + 1.day();
+    statuses = race(&[&first, &second], wanted(other), 32).await;
+    assert_eq!(statuses, BTreeMap::from([(201, 13), (422, 147)]));
+    assert_eq!(salon.slots(&format!("&date={day}")).await.len(), 0);
+    assert_eq!(salon.slots(&format!("&date={other}")).await.len(), 0);
     stand.addresses.assert_healthy();
 }

@@ -70,6 +70,7 @@ async fn change(salon: &mut Salon, dice: &mut Dice, free: &[OfferedSlot]) -> Cur
                 min_notice_minutes: Some(dice.one(&[None, None, Some(0), Some(300)])),
                 window_days: Some(dice.one(&[None, None, Some(1), Some(9)])),
                 skills: Some(skills(dice)),
+                max_per_day: Some(dice.one(&[None, None, Some(2)])),
                 ..ServiceChange::default()
             };
             salon
@@ -78,8 +79,13 @@ async fn change(salon: &mut Salon, dice: &mut Dice, free: &[OfferedSlot]) -> Cur
         }
         10 => {
             let active = Some(dice.roll(3) > 0);
-            let change =
-                StaffChange { active, skills: Some(skills(dice)), ..StaffChange::default() };
+            let max_per_week = Some(dice.one(&[None, None, Some(3)]));
+            let change = StaffChange {
+                active,
+                skills: Some(skills(dice)),
+                max_per_week,
+                ..StaffChange::default()
+            };
             salon.change(BusinessCommand::ChangeStaff { staff_id, change, expected: None }).await
         }
         11 => {
@@ -102,6 +108,7 @@ async fn change(salon: &mut Salon, dice: &mut Dice, free: &[OfferedSlot]) -> Cur
                     slot_grid: Some(dice.one(&[SlotGrid::Packed, SlotGrid::Aligned])),
                     min_notice_minutes: Some(dice.one(&[0, 120])),
                     window_days: Some(dice.one(&[3, 90])),
+                    max_per_day: Some(dice.one(&[None, None, Some(3)])),
                     ..PolicyChange::default()
                 }),
                 ..ProfileChange::default()

@@ -210,6 +210,7 @@ impl Salon {
         unit.reserve(ReservedTime {
             appointment_id,
             staff_id,
+            service_id: self.service_id,
             slot,
             buffer_before_minutes: before,
             buffer_after_minutes: after,
