@@ -156,15 +156,7 @@ async fn open(commands: &Commands, identity: &Identity, n: usize, staff: usize) 
 }
 
 fn service(name: &str, duration_minutes: u32) -> Service {
-    Service {
-        name: name.to_owned(),
-        description: None,
-        duration_minutes,
-        price: Money { amount: 4_500, currency: Currency::USD },
-        buffer_before_minutes: 0,
-        buffer_after_minutes: 0,
-        staff_ids: None,
-    }
+    Service::new(name, duration_minutes, Money { amount: 4_500, currency: Currency::USD })
 }
 
 /// Takes somebody on who works every day.
@@ -174,7 +166,7 @@ pub(crate) async fn hire(
     name: &str,
 ) -> Result<StaffId> {
     let staff_id = StaffId::new(clock::new_id());
-    let member = StaffMember { name: name.to_owned(), active: true, kind: None, service_ids: None };
+    let member = StaffMember::new(name);
     change(commands, business_id, BusinessCommand::AddStaff { staff_id, member }).await?;
     let minute = |at| WallMinute::new(at).context("a time of day");
     let window = Window { start: minute(OPENS)?, end: minute(CLOSES)? };

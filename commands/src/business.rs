@@ -1,4 +1,4 @@
-//! The business's own edits: profile, services, staff.
+//! The business's own edits: profile, services, staff, closures.
 
 use domain::{
     Aggregate, Decide, FieldError, StaffId,
@@ -35,7 +35,7 @@ impl From<BusinessCommand> for ChangeBusiness {
 }
 
 impl Commands {
-    /// Changes profile, services or roster; answers the business as it is afterwards.
+    /// Changes profile, services, roster or closures; answers the business as it is afterwards.
     ///
     /// # Errors
     /// The rule that refused, or the store.
@@ -129,7 +129,9 @@ const fn staff_of(command: &BusinessCommand) -> Option<StaffId> {
         | BusinessCommand::ChangeProfile { .. }
         | BusinessCommand::AddService { .. }
         | BusinessCommand::ChangeService { .. }
-        | BusinessCommand::ArchiveService { .. } => None,
+        | BusinessCommand::ArchiveService { .. }
+        | BusinessCommand::AddClosure { .. }
+        | BusinessCommand::RemoveClosure { .. } => None,
     }
 }
 
@@ -161,7 +163,9 @@ async fn list(
         BusinessEvent::ServiceChanged { .. }
         | BusinessEvent::ServiceArchived { .. }
         | BusinessEvent::StaffChanged { .. }
-        | BusinessEvent::StaffRemoved { .. } => {}
+        | BusinessEvent::StaffRemoved { .. }
+        | BusinessEvent::ClosureAdded { .. }
+        | BusinessEvent::ClosureRemoved { .. } => {}
     }
     Ok(())
 }

@@ -90,6 +90,9 @@ typed_id!(
     /// A stretch in which a staff member is away.
     TimeOffId, "toff");
 typed_id!(
+    /// Dates on which a whole business is closed.
+    ClosureId, "closure");
+typed_id!(
     /// A person who signs in.
     UserId, "user");
 typed_id!(

@@ -24,8 +24,8 @@ mod zone;
 pub use catalogue::{EVENT_TYPES, is_upcast, upcast};
 pub use cqrs_es::{Aggregate, DomainEvent};
 pub use ids::{
-    AppointmentId, BusinessId, CustomerId, IdError, NotificationId, ServiceId, StaffId, TimeOffId,
-    UserId,
+    AppointmentId, BusinessId, ClosureId, CustomerId, IdError, NotificationId, ServiceId, StaffId,
+    TimeOffId, UserId,
 };
 pub use money::{Currency, CurrencyError, Money};
 pub use pure::Decide;

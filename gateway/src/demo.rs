@@ -74,25 +74,14 @@ async fn furnish(system: &System, business_id: BusinessId) -> anyhow::Result<()>
         system.commands.change_business(&ChangeBusiness::from(command), &context).await
     };
     for (name, duration_minutes, amount) in [("Haircut", 45, 4_500), ("Colour", 90, 12_000)] {
-        let service = Service {
-            name: name.to_owned(),
-            description: None,
-            duration_minutes,
-            price: Money { amount, currency: Currency::USD },
-            buffer_before_minutes: 0,
-            buffer_after_minutes: 10,
-            staff_ids: None,
-        };
+        let price = Money { amount, currency: Currency::USD };
+        let service =
+            Service { buffer_after_minutes: 10, ..Service::new(name, duration_minutes, price) };
         let service_id = ServiceId::new(clock::new_id());
         change(BusinessCommand::AddService { service_id, service }).await?;
     }
     for name in ["Dana", "Lee"] {
-        let member = StaffMember {
-            name: name.to_owned(),
-            active: true,
-            kind: Some("stylist".to_owned()),
-            service_ids: None,
-        };
+        let member = StaffMember { kind: Some("stylist".to_owned()), ..StaffMember::new(name) };
         let staff_id = StaffId::new(clock::new_id());
         change(BusinessCommand::AddStaff { staff_id, member }).await?;
     }

@@ -1,11 +1,14 @@
 //! Why an instant can be booked, or why not: every rule that refuses, with the event behind it. Read
 //! from the log, so that it can be asked as of any instant.
 
+use std::collections::BTreeMap;
+
 use domain::{
     Aggregate, BusinessId, CalendarWeek, DomainEvent, ServiceId, StaffId, TimeSlot,
-    availability::{self, Refusal, Rules},
-    business::{Business, BusinessEvent, BusinessState},
-    staff_calendar::{Busy, StaffCalendar, StaffCalendarEvent, stream_id},
+    appointment::Appointment,
+    availability::{self, Counts, Refusal, Rules, Subject},
+    business::{Business, BusinessEvent, BusinessState, Service},
+    staff_calendar::{Busy, BusyKind, StaffCalendar, StaffCalendarEvent, stream_id},
     staff_schedule::StaffSchedule,
 };
 use jiff::Timestamp;
@@ -104,27 +107,26 @@ impl Explanations {
         else {
             return Ok(None);
         };
-        let profile = &state.profile.value;
-        let rules = Rules {
-            zone: &profile.timezone,
-            policy: &profile.booking_policy,
-            service: &service.value,
-            hours: schedule.hours(),
-        };
-        let span = availability::deciding_range(&rules, query.start, query.start);
+        let zone = &state.profile.value.timezone;
+        let span = availability::deciding_range(zone, &service.value, query.start, query.start);
         deciding.weeks = weeks(query.staff_id, &span);
         let calendars = self.load(query, &deciding.weeks).await?;
         let mut busy: Vec<Busy> = Vec::new();
         for key in &deciding.weeks {
             busy.extend(calendars.fold::<StaffCalendar>(key)?.state.busy());
         }
+        let counts = self.counts(query, state, &facts, &deciding.business).await?;
+        let (service_id, staff_id) = (query.service_id, query.staff_id);
+        let rules = Rules::of(state, service_id, staff_id, schedule.hours(), &counts);
+        let Some(rules) = rules else { return Ok(None) };
         let refusals = availability::refusals(&rules, &busy, query.start, query.now);
         let mut reasons = Vec::new();
         if !state.staff_for(query.service_id).any(|able| able == query.staff_id) {
             reasons.push(not_offered(&facts, &deciding, query, state)?);
         }
         for refusal in refusals {
-            let event = because(&refusal, &facts, &calendars, &deciding)?;
+            let service = (query.service_id, &service.value);
+            let event = because(&refusal, service, (&facts, &calendars), &deciding)?;
             let (rule, detail) = (refusal.rule(), refusal.to_string());
             reasons.push(Reason { rule, detail, event });
         }
@@ -132,6 +134,54 @@ impl Explanations {
         let all = all.chain(deciding.weeks.iter().flat_map(|key| calendars.events(key)));
         let position = all.map(|event| event.cursor).max().unwrap_or(Cursor::START);
         Ok(Some(Explanation { reasons, position }))
+    }
+
+    /// What begins in that week, where a limit wants to know: of everybody who ever worked there.
+    async fn counts(
+        &self,
+        query: &ExplainQuery,
+        state: &BusinessState,
+        facts: &Histories,
+        business: &StreamKey,
+    ) -> Result<Counts, ReadError> {
+        let mut counts = Counts::default();
+        if !state.is_limited(query.service_id, [query.staff_id]) {
+            return Ok(counts);
+        }
+        let zone = &state.profile.value.timezone;
+        let range = availability::counting_range(zone, query.start, query.start);
+        let mut keys = Vec::new();
+        for recorded in facts.events(business) {
+            let event = recorded.decode::<Business>();
+            if let BusinessEvent::StaffAdded { staff_id, .. } =
+                event.map_err(|error| ReadError::Store(error.into()))?
+            {
+                keys.extend(weeks(staff_id, &range).into_iter().map(|key| (staff_id, key)));
+            }
+        }
+        let streams: Vec<StreamKey> = keys.iter().map(|(_, key)| key.clone()).collect();
+        let calendars = self.load(query, &streams).await?;
+        // What lies across a cut stands in two streams.
+        let mut begins = BTreeMap::new();
+        for (staff_id, key) in &keys {
+            for busy in calendars.fold::<StaffCalendar>(key)?.state.busy() {
+                let start = busy.slot.start();
+                if let BusyKind::Visit(id) = busy.kind
+                    && range.start() <= start
+                    && start < range.end()
+                {
+                    begins.insert(id, (*staff_id, start));
+                }
+            }
+        }
+        let streams: Vec<StreamKey> = begins.keys().map(StreamKey::of::<Appointment>).collect();
+        let visits = self.load(query, &streams).await?;
+        for ((staff_id, start), key) in begins.values().zip(&streams) {
+            let appointment = visits.fold::<Appointment>(key)?.state;
+            let service_id = appointment.known().map(|(visit, _)| visit.service_id);
+            counts.add(zone, *start, *staff_id, service_id);
+        }
+        Ok(counts)
     }
 
     async fn load(&self, query: &ExplainQuery, keys: &[StreamKey]) -> Result<Histories, ReadError> {
@@ -159,7 +209,9 @@ fn not_offered(
         BusinessEvent::Registered { .. }
         | BusinessEvent::ProfileChanged { .. }
         | BusinessEvent::ServiceArchived { .. }
-        | BusinessEvent::StaffRemoved { .. } => false,
+        | BusinessEvent::StaffRemoved { .. }
+        | BusinessEvent::ClosureAdded { .. }
+        | BusinessEvent::ClosureRemoved { .. } => false,
     };
     let name = state.staff.get(&query.staff_id).map(|member| member.value.name.as_str());
     Ok(Reason {
@@ -172,8 +224,8 @@ fn not_offered(
 /// The event that made the rule refuse.
 fn because(
     refusal: &Refusal,
-    facts: &Histories,
-    calendars: &Histories,
+    (asked, service): (ServiceId, &Service),
+    (facts, calendars): (&Histories, &Histories),
     deciding: &Deciding,
 ) -> Result<Option<Because>, ReadError> {
     let business = || facts.events(&deciding.business);
@@ -184,11 +236,38 @@ fn because(
         }
         Ok(found)
     };
+    let profile = |event: &BusinessEvent| {
+        matches!(event, BusinessEvent::Registered { .. } | BusinessEvent::ProfileChanged { .. })
+    };
+    let of_service = |event: &BusinessEvent, id: ServiceId| {
+        matches!(event, BusinessEvent::ServiceAdded { service_id, .. }
+                        | BusinessEvent::ServiceChanged { service_id, .. } if *service_id == id)
+    };
+    let of_member = |event: &BusinessEvent, id: StaffId| {
+        matches!(event, BusinessEvent::StaffAdded { staff_id, .. }
+                        | BusinessEvent::StaffChanged { staff_id, .. } if *staff_id == id)
+    };
+    // A service may have a notice and a window of its own.
+    let set_by = |own: bool| {
+        let is =
+            |event: &BusinessEvent| if own { of_service(event, asked) } else { profile(event) };
+        last::<Business>(business(), is)
+    };
     match refusal {
         Refusal::SlotInPast => Ok(None),
-        Refusal::TooSoon { .. } | Refusal::TooFar { .. } => last::<Business>(business(), |event| {
-            matches!(event, BusinessEvent::Registered { .. } | BusinessEvent::ProfileChanged { .. })
-        }),
+        Refusal::TooSoon { .. } => set_by(service.min_notice_minutes.is_some()),
+        Refusal::TooFar { .. } => set_by(service.window_days.is_some()),
+        Refusal::Closed { by } => last::<Business>(
+            business(),
+            |event| matches!(event, BusinessEvent::ClosureAdded { closure_id, .. } if closure_id == by),
+        ),
+        Refusal::LimitReached { limit, .. } => {
+            last::<Business>(business(), |event| match limit.subject {
+                Subject::Business => profile(event),
+                Subject::Service(id) => of_service(event, id),
+                Subject::Staff(id) => of_member(event, id),
+            })
+        }
         Refusal::OutsideHours | Refusal::OffGrid => {
             last::<StaffSchedule>(facts.events(&deciding.schedule), |_hours| true)
         }

@@ -185,13 +185,9 @@ mod tests {
         let service_id = ServiceId::new(Uuid::nil());
         let price = Money { amount: 4500, currency: Currency::USD };
         let service = Service {
-            name: "Cut, wash; dry".into(),
-            description: None,
-            duration_minutes: 30,
-            price,
             buffer_before_minutes: 15,
             buffer_after_minutes: 15,
-            staff_ids: None,
+            ..Service::new("Cut, wash; dry", 30, price)
         };
         business.apply(BusinessEvent::ServiceAdded { service_id, service });
         let visit = Visit {

@@ -172,9 +172,10 @@ impl Commands {
         for task in tasks {
             let (book, key) = (&task.book, task.key.as_ref());
             match decide::decide(state, guests, self.policy, book, key, &task.context) {
-                Ok(Decision { unit, booked, weeks, guest }) => {
+                Ok(Decision { unit, booked, weeks, counted, guest }) => {
                     touched.insert(booked.staff_id);
                     weeks.into_iter().for_each(|(week, events)| state.evolve_week(week, events));
+                    counted.iter().for_each(|visit| state.evolve_counted(visit));
                     if let Some((email, customer_id)) = guest {
                         guests.greet(email, customer_id);
                     }
@@ -184,7 +185,11 @@ impl Commands {
                 }
                 Err(Attempt::Commit(error)) => task.answer(Err(error.into())),
                 Err(Attempt::Refused(refused)) => {
-                    if fresh && decide::could_serve(state, book).is_disjoint(&touched) {
+                    // A limit is also reached by visits with somebody else.
+                    let alone = touched.is_empty()
+                        || !refused.is_limit()
+                            && decide::could_serve(state, book).is_disjoint(&touched);
+                    if fresh && alone {
                         task.refuse(refused);
                     } else {
                         doubtful.push(task);

@@ -111,6 +111,13 @@ pub enum BookingRefused {
     AppointmentCapReached,
 }
 
+impl BookingRefused {
+    /// Whether as many visits begin in that day or week as may.
+    pub(super) const fn is_limit(&self) -> bool {
+        matches!(self, Self::Unavailable { refusal: Refusal::LimitReached { .. }, .. })
+    }
+}
+
 impl Commands {
     /// Books a visit in this process: its events, the calendar's, the second wall, the usage count and the answer
     /// to be repeated are one statement.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{
     CalendarWeek, CustomerId, Decide, ServiceId, StaffId, TimeSlot, Zone,
     appointment::{Appointment, AppointmentCommand, Candidate, StaffChoice, Visit},
-    availability::{self, Refusal, Rules},
-    business::{BusinessState, Profile, Service},
+    availability::{self, Counts, Refusal, Rules},
+    business::{BusinessState, Service},
     staff_calendar::{
         Busy, BusyKind, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
     },
@@ -23,7 +23,7 @@ use crate::{
     Policy,
     error::Attempt,
     idempotency::IdempotencyKey,
-    mailbox::{Guests, State, Wanted},
+    mailbox::{CountedVisit, Guests, State, Wanted, week_of},
 };
 
 type Tried<T> = Result<T, Attempt<BookingRefused>>;
@@ -35,6 +35,8 @@ pub(super) struct Decision {
     pub(super) booked: Booked,
     /// What becomes true of the calendar.
     pub(super) weeks: Vec<(Week, Vec<StaffCalendarEvent>)>,
+    /// What becomes true of the week in which it counts, when there is a limit.
+    pub(super) counted: Option<CountedVisit>,
     /// Who becomes known, by address.
     pub(super) guest: Option<(String, CustomerId)>,
 }
@@ -47,6 +49,7 @@ struct Choice<'a> {
     slot: TimeSlot,
     weeks: Vec<(Week, &'a Loaded<StaffCalendar>)>,
     schedule: &'a Loaded<StaffSchedule>,
+    counted: Option<CountedVisit>,
 }
 
 fn refuse<T>(refused: BookingRefused) -> Tried<T> {
@@ -57,13 +60,18 @@ fn refuse<T>(refused: BookingRefused) -> Tried<T> {
 pub(super) fn wants(state: &State, book: &BookAppointment, wanted: &mut Wanted) {
     let Some(business) = registered(state) else { return };
     let Ok(service) = service(business, book.service_id) else { return };
-    let Ok(start) = instant(book.start, &business.profile.value.timezone) else { return };
-    let span = span(&business.profile.value, service, start);
+    let zone = &business.profile.value.timezone;
+    let Ok(start) = instant(book.start, zone) else { return };
+    let span = availability::deciding_range(zone, service, start, start);
     // Whom to choose of several depends on how much each has to do in that week.
-    let week = book.staff_id.is_none().then(|| local_week(business, start));
+    let week = book.staff_id.is_none().then(|| availability::counting_range(zone, start, start));
     let weeks: BTreeSet<CalendarWeek> =
         [Some(span), week].iter().flatten().flat_map(CalendarWeek::touched_by).collect();
-    for staff_id in could_serve(state, book) {
+    let could_serve = could_serve(state, book);
+    if business.is_limited(book.service_id, could_serve.iter().copied()) {
+        wanted.counted.insert(week_of(zone, start));
+    }
+    for staff_id in could_serve {
         wanted.schedules.insert(staff_id);
         wanted.weeks.extend(weeks.iter().map(|week| (staff_id, *week)));
     }
@@ -94,9 +102,10 @@ pub(super) fn decide(
     let profile = &known.profile.value;
     let start = instant(book.start, &profile.timezone)?;
     let candidates = candidates(known, book)?;
-    let week = book.staff_id.is_none().then(|| local_week(known, start));
+    let anybody = book.staff_id.is_none();
+    let week = anybody.then(|| availability::counting_range(&profile.timezone, start, start));
     let candidates = by_load(state, week.as_ref(), candidates)?;
-    let choice = choose(state, (book, context), profile, service, &candidates, start)?;
+    let choice = choose(state, context, known, book, &candidates, start)?;
     let found = week.map(|week| StaffChoice {
         week: week.start(),
         considered: candidates.iter().take(choice.place + 1).copied().collect(),
@@ -126,31 +135,36 @@ pub(super) fn decide(
             serde_json::to_value(&booked).map_err(|error| CommitError::Store(error.into()))?;
         unit.answer(key.row(answer));
     }
-    Ok(Decision { unit, booked, weeks, guest })
+    Ok(Decision { unit, booked, weeks, counted: choice.counted, guest })
 }
 
 fn registered(state: &State) -> Option<&BusinessState> {
     state.business.as_ref()?.state.registered()
 }
 
-/// The stretch of calendar that decides about a visit that starts then.
-pub(super) fn span(profile: &Profile, service: &Service, start: Timestamp) -> TimeSlot {
-    let closed = StaffSchedule::default();
-    availability::deciding_range(&rules_of(profile, service, &closed), start, start)
-}
-
 /// The first candidate whose rules agree. When none does: that the time is taken, if it is for
 /// any of them, or why the first does not.
 fn choose<'a>(
     state: &'a State,
-    (book, context): (&BookAppointment, &CommandContext),
-    profile: &Profile,
-    service: &Service,
+    context: &CommandContext,
+    business: &BusinessState,
+    book: &BookAppointment,
     candidates: &[Candidate],
     start: Timestamp,
 ) -> Tried<Choice<'a>> {
-    let span = span(profile, service, start);
+    let (zone, service) = (&business.profile.value.timezone, service(business, book.service_id)?);
+    let span = availability::deciding_range(zone, service, start, start);
     let unread = || CommitError::Store("a calendar was not read".into());
+    let monday = week_of(zone, start);
+    let counted = state.counted.get(&monday);
+    if counted.is_none()
+        && business
+            .is_limited(book.service_id, candidates.iter().map(|candidate| candidate.staff_id))
+    {
+        return Err(CommitError::Store("visits were not counted".into()).into());
+    }
+    let no_counts = Counts::default();
+    let counts = counted.map_or(&no_counts, |week| &week.counts);
     let mut refused: Option<Refusal> = None;
     for (place, &Candidate { staff_id, .. }) in candidates.iter().enumerate() {
         let schedule = state.schedules.get(&staff_id).ok_or_else(unread)?;
@@ -161,9 +175,20 @@ fn choose<'a>(
         }
         let busy: Vec<Busy> =
             weeks.iter().flat_map(|(_, week)| week.state.busy().copied()).collect();
-        let rules = rules_of(profile, service, &schedule.state);
+        let hours = schedule.state.hours();
+        let rules = Rules::of(business, book.service_id, staff_id, hours, counts);
+        let rules = rules.ok_or_else(unread)?;
         match availability::check_waiving(&rules, &busy, start, context.now, book.waived) {
-            Ok(slot) => return Ok(Choice { place, staff_id, slot, weeks, schedule }),
+            Ok(slot) => {
+                let counted = counted.map(|week| CountedVisit {
+                    monday,
+                    start,
+                    staff_id,
+                    service_id: book.service_id,
+                    places: week.places(&rules, context.business_id, book.appointment_id, start),
+                });
+                return Ok(Choice { place, staff_id, slot, weeks, schedule, counted });
+            }
             Err(refusal @ Refusal::Taken { .. }) => refused = Some(refusal),
             Err(refusal) => {
                 refused.get_or_insert(refusal);
@@ -172,19 +197,6 @@ fn choose<'a>(
     }
     let refusal = refused.unwrap_or(Refusal::OutsideHours);
     refuse(BookingRefused::Unavailable { start, refusal })
-}
-
-fn rules_of<'a>(
-    profile: &'a Profile,
-    service: &'a Service,
-    schedule: &'a StaffSchedule,
-) -> Rules<'a> {
-    Rules {
-        zone: &profile.timezone,
-        policy: &profile.booking_policy,
-        service,
-        hours: schedule.hours(),
-    }
 }
 
 fn service(state: &BusinessState, service_id: ServiceId) -> Tried<&Service> {
@@ -213,10 +225,6 @@ fn candidates(state: &BusinessState, book: &BookAppointment) -> Tried<Vec<StaffI
         Some(staff_id) if state.staff.contains_key(&staff_id) => refuse(BookingRefused::NotOffered),
         Some(_) => refuse(BookingRefused::UnknownStaff),
     }
-}
-
-fn local_week(business: &BusinessState, start: Timestamp) -> TimeSlot {
-    availability::local_week(&business.profile.value.timezone, start)
 }
 
 /// Whoever has the least to do in that week first, and of those the first by id. Nobody is weighed
@@ -285,10 +293,13 @@ fn reserve(
     unit.reserve(ReservedTime {
         appointment_id: book.appointment_id,
         staff_id: visit.staff_id,
+        service_id: visit.service_id,
         slot: visit.slot,
         buffer_before_minutes: visit.buffer_before_minutes,
         buffer_after_minutes: visit.buffer_after_minutes,
     });
+    let places = choice.counted.iter().flat_map(|counted| &counted.places);
+    places.for_each(|place| unit.take_place(*place));
     Ok(written)
 }
 

@@ -6,20 +6,25 @@ use domain::{
     AppointmentId, CalendarWeek, Decide, StaffId, TimeSlot,
     appointment::{Appointment, AppointmentCommand, AppointmentError, AppointmentEvent, Visit},
     availability::{self, Refusal, Rules, Waived},
-    business::{Business, BusinessState, Service},
+    business::{Business, BusinessState, Service, StaffMember},
     staff_calendar::{
         Busy, BusyKind, StaffCalendar, StaffCalendarCommand, StaffCalendarEvent, stream_id,
     },
     staff_schedule::StaffSchedule,
 };
+use jiff::Timestamp;
 use streams::{
     Actor, CommandContext,
-    log::{Histories, Loaded, ReservedTime, StreamKey, UnitOfWork},
+    log::{CommitError, Histories, Loaded, ReservedTime, StreamKey, UnitOfWork},
 };
 
 use super::{BookingRefused, Ended, Start, decide};
 use crate::{
-    CommandError, Commands, Done, again::until_decided, error::Attempt, staff_calendar::week_keys,
+    CommandError, Commands, Done,
+    again::until_decided,
+    error::Attempt,
+    mailbox::{CountedWeek, week_of},
+    staff_calendar::week_keys,
 };
 
 /// A visit to move.
@@ -103,7 +108,7 @@ impl Commands {
         let start = decide::instant(wish.start, &profile.timezone).map_err(booking)?;
         let staff_id = server(&found, wish.staff_id)?;
         let service = agreed(&found);
-        let span = decide::span(profile, &service, start);
+        let span = availability::deciding_range(&profile.timezone, &service, start, start);
         let schedule_key = StreamKey::of::<StaffSchedule>(staff_id);
         let mut keys: BTreeSet<StreamKey> =
             week_keys(staff_id, &span).into_iter().chain(weeks_of(&found.visit)).collect();
@@ -111,12 +116,9 @@ impl Commands {
         let keys: Vec<StreamKey> = keys.into_iter().collect();
         let calendars = self.log.load(context.business_id, &keys).await?;
         let schedule: Loaded<StaffSchedule> = calendars.fold(&schedule_key)?;
-        let rules = Rules {
-            zone: &profile.timezone,
-            policy: &profile.booking_policy,
-            service: &service,
-            hours: schedule.state.hours(),
-        };
+        let counted = self.counted(wish.appointment_id, &found, staff_id, start, context).await?;
+        let facts = (&service, &schedule.state, &counted);
+        let rules = rules_of(&found, staff_id, facts).ok_or_else(unknown_staff)?;
         let mut busy: Vec<Busy> = Vec::new();
         for key in week_keys(staff_id, &span) {
             busy.extend(calendars.fold::<StaffCalendar>(&key)?.state.busy());
@@ -130,6 +132,8 @@ impl Commands {
         let mut unit = UnitOfWork::new(context.clone());
         unit.guard(&business);
         unit.guard(&schedule);
+        let places = counted.places(&rules, context.business_id, wish.appointment_id, start);
+        places.into_iter().for_each(|place| unit.take_place(place));
         let others: Vec<StreamKey> = keys.into_iter().filter(|key| *key != schedule_key).collect();
         let change = Change { from: Some(&found.visit), to: &visit, weeks: &others };
         self.change(unit, &found, command, &change, (&read, &calendars)).await
@@ -148,9 +152,37 @@ impl Commands {
         let calendars = self.log.load(context.business_id, &weeks).await?;
         let mut unit = UnitOfWork::new(context.clone());
         unit.guard(&business);
+        let (staff_id, start) = (found.visit.staff_id, found.visit.slot.start());
+        let counted = self.counted(appointment_id, &found, staff_id, start, context).await?;
+        let (service, schedule) = (agreed(&found), StaffSchedule::default());
+        // Whoever has left the roster has no limits any more.
+        if let Some(rules) = rules_of(&found, staff_id, (&service, &schedule, &counted)) {
+            if let Some(refusal) = availability::limit_reached(&rules, start) {
+                return Err(booking_refused(start, refusal));
+            }
+            let places = counted.places(&rules, context.business_id, appointment_id, start);
+            places.into_iter().for_each(|place| unit.take_place(place));
+        }
         let change = Change { from: None, to: &found.visit, weeks: &weeks };
         let command = AppointmentCommand::Reinstate { now: context.now };
         self.change(unit, &found, command, &change, (&read, &calendars)).await
+    }
+
+    /// What stands in the week of the new time besides the visit itself, where a limit wants to know.
+    async fn counted(
+        &self,
+        appointment_id: AppointmentId,
+        found: &Found<'_>,
+        staff_id: StaffId,
+        start: Timestamp,
+        context: &CommandContext,
+    ) -> Result<CountedWeek, CommitError> {
+        if !found.business.is_limited(found.visit.service_id, [staff_id]) {
+            return Ok(CountedWeek::default());
+        }
+        let zone = &found.business.profile.value.timezone;
+        let week = (zone, week_of(zone, start));
+        CountedWeek::load(&self.log, context.business_id, week, Some(appointment_id)).await
     }
 
     /// The appointment's own part, the calendars' and the second wall's, in one statement.
@@ -163,9 +195,10 @@ impl Commands {
         (read, calendars): (&Histories, &Histories),
     ) -> Tried<Done<Ended>> {
         let appointment = &found.appointment;
-        let appointment_id = appointment.key.id.parse().map_err(|error: domain::IdError| {
-            Attempt::Commit(streams::log::CommitError::Store(error.into()))
-        })?;
+        let appointment_id =
+            appointment.key.id.parse().map_err(|error: domain::IdError| {
+                Attempt::Commit(CommitError::Store(error.into()))
+            })?;
         let events: Vec<AppointmentEvent> = appointment.state.decide(command).or_else(refuse)?;
         let version = appointment.sequence + events.len() as u64;
         let mut after = appointment.state.clone();
@@ -186,6 +219,7 @@ impl Commands {
         unit.reserve(ReservedTime {
             appointment_id,
             staff_id: change.to.staff_id,
+            service_id: change.to.service_id,
             slot: change.to.slot,
             buffer_before_minutes: change.to.buffer_before_minutes,
             buffer_after_minutes: change.to.buffer_after_minutes,
@@ -295,8 +329,34 @@ fn agreed(found: &Found<'_>) -> Service {
         buffer_before_minutes,
         buffer_after_minutes,
         price,
-        ..now.unwrap_or_else(|| Service::unlisted(price))
+        // No longer offered: the visit stands all the same.
+        ..now.unwrap_or_else(|| Service::new("", 0, price))
     }
+}
+
+/// The rules of the visit; `None` when the staff member has left the roster.
+fn rules_of<'a>(
+    found: &Found<'a>,
+    staff_id: StaffId,
+    (service, schedule, counted): (&'a Service, &'a StaffSchedule, &'a CountedWeek),
+) -> Option<Rules<'a>> {
+    let profile = &found.business.profile.value;
+    let member: &StaffMember = &found.business.staff.get(&staff_id)?.value;
+    Some(Rules {
+        zone: &profile.timezone,
+        policy: &profile.booking_policy,
+        service_id: found.visit.service_id,
+        service,
+        staff_id,
+        member,
+        hours: schedule.hours(),
+        closures: &found.business.closures,
+        counts: &counted.counts,
+    })
+}
+
+fn unknown_staff() -> Attempt<MoveRefused> {
+    Attempt::Refused(BookingRefused::UnknownStaff.into())
 }
 
 /// The new time, if it is free. What the visit itself occupies is free for it; a start that is listed
@@ -305,7 +365,7 @@ fn free(
     rules: &Rules<'_>,
     mut busy: Vec<Busy>,
     wish: &RescheduleAppointment,
-    start: jiff::Timestamp,
+    start: Timestamp,
     context: &CommandContext,
 ) -> Result<TimeSlot, Refusal> {
     let check =
@@ -315,7 +375,7 @@ fn free(
     listed.or_else(|_taken_by_itself| check(&busy))
 }
 
-fn booking_refused(start: jiff::Timestamp, refusal: Refusal) -> Attempt<MoveRefused> {
+fn booking_refused(start: Timestamp, refusal: Refusal) -> Attempt<MoveRefused> {
     Attempt::Refused(BookingRefused::Unavailable { start, refusal }.into())
 }
 

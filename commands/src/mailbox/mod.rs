@@ -4,6 +4,7 @@
 //! Kept state may be old: another process may have written since. The log refuses what was decided
 //! on it then, and a refusal is never answered from it alone, so it is safe to keep.
 
+mod counted;
 mod guests;
 mod state;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::{
 use domain::BusinessId;
 use tokio::sync::oneshot;
 
+pub(crate) use counted::{CountedVisit, CountedWeek, week_of};
 pub(crate) use guests::Guests;
 pub(crate) use state::{State, Wanted};
 

@@ -1,13 +1,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::{
-    Aggregate, BusinessId, CalendarWeek, Decide, StaffId,
+    Aggregate, BusinessId, CalendarWeek, Decide, StaffId, Zone,
     business::Business,
     staff_calendar::{StaffCalendar, stream_id},
     staff_schedule::StaffSchedule,
     subscription::Subscription,
 };
+use jiff::civil::Date;
 use streams::log::{CommitError, Histories, Loaded, Log, StreamKey};
+
+use super::{CountedVisit, CountedWeek};
 
 /// Calendar weeks that are kept of one business.
 const MOST_WEEKS: usize = 512;
@@ -19,6 +22,8 @@ pub(crate) struct State {
     pub(crate) plan: Option<Loaded<Subscription>>,
     pub(crate) schedules: HashMap<StaffId, Loaded<StaffSchedule>>,
     pub(crate) weeks: HashMap<(StaffId, CalendarWeek), Loaded<StaffCalendar>>,
+    /// By Monday, in the zone of the business; only where limits are in force.
+    pub(crate) counted: HashMap<Date, CountedWeek>,
 }
 
 /// What a command has to know beside business and plan.
@@ -26,6 +31,8 @@ pub(crate) struct State {
 pub(crate) struct Wanted {
     pub(crate) schedules: BTreeSet<StaffId>,
     pub(crate) weeks: BTreeSet<(StaffId, CalendarWeek)>,
+    /// Mondays of the weeks whose visits are counted.
+    pub(crate) counted: BTreeSet<Date>,
 }
 
 impl State {
@@ -64,7 +71,40 @@ impl State {
                 self.weeks.insert((*staff_id, *week), loaded);
             }
         }
+        self.count(log, business_id, &wanted.counted).await
+    }
+
+    /// After the streams: what is counted is then at least as new as what it is decided with.
+    async fn count(
+        &mut self,
+        log: &Log,
+        business_id: BusinessId,
+        wanted: &BTreeSet<Date>,
+    ) -> Result<(), CommitError> {
+        if self.counted.len() > MOST_WEEKS {
+            self.counted.clear();
+        }
+        let Some(zone) = self.zone().cloned() else { return Ok(()) };
+        for monday in wanted {
+            if !self.counted.contains_key(monday) {
+                let week = CountedWeek::load(log, business_id, (&zone, *monday), None).await?;
+                self.counted.insert(*monday, week);
+            }
+        }
         Ok(())
+    }
+
+    /// Takes in that a visit is booked that counts.
+    pub(crate) fn evolve_counted(&mut self, visit: &CountedVisit) {
+        let Some(zone) = self.zone().cloned() else { return };
+        if let Some(week) = self.counted.get_mut(&visit.monday) {
+            week.count(&zone, visit);
+        }
+    }
+
+    fn zone(&self) -> Option<&Zone> {
+        let business = self.business.as_ref()?.state.registered()?;
+        Some(&business.profile.value.timezone)
     }
 
     /// Takes in what was decided on a week.

@@ -5,6 +5,7 @@
 //! the sorted busy stretches finds the starts. Everything inside counts in whole seconds.
 
 mod grid;
+mod limit;
 mod open;
 mod refusal;
 #[cfg(test)]
@@ -13,11 +14,12 @@ mod tests;
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
 use serde::{Deserialize, Serialize};
 
+pub use limit::{Counts, Limit, Period, Subject};
 pub use refusal::Refusal;
 
 use crate::{
-    EmptySlot, TimeSlot, Zone,
-    business::{BookingPolicy, Service},
+    ClosureId, EmptySlot, ServiceId, StaffId, TimeSlot, Zone,
+    business::{BookingPolicy, BusinessState, Closures, Service, StaffMember},
     staff_calendar::{Busy, BusyKind},
     staff_schedule::Hours,
 };
@@ -31,10 +33,52 @@ pub struct Rules<'a> {
     pub zone: &'a Zone,
     /// Grid, notice, window and how buffers combine.
     pub policy: &'a BookingPolicy,
-    /// Duration and buffers.
+    /// Whose notice, window and limits these are.
+    pub service_id: ServiceId,
+    /// Duration, buffers, and its own notice, window and limits.
     pub service: &'a Service,
+    /// Whose limits these are.
+    pub staff_id: StaffId,
+    /// The limits of the staff member.
+    pub member: &'a StaffMember,
     /// When the staff member works.
     pub hours: &'a Hours,
+    /// When nobody of the business does.
+    pub closures: &'a Closures,
+    /// What begins in each day and week, as far as limits are in force. A visit that is to be moved
+    /// is not among them.
+    pub counts: &'a Counts,
+}
+
+impl<'a> Rules<'a> {
+    /// The rules of somebody who works these hours, for a service of the business; `None` when the
+    /// business has no such service or staff member.
+    #[must_use]
+    pub fn of(
+        business: &'a BusinessState,
+        service_id: ServiceId,
+        staff_id: StaffId,
+        hours: &'a Hours,
+        counts: &'a Counts,
+    ) -> Option<Self> {
+        let profile = &business.profile.value;
+        Some(Self {
+            zone: &profile.timezone,
+            policy: &profile.booking_policy,
+            service_id,
+            service: &business.services.get(&service_id)?.value,
+            staff_id,
+            member: &business.staff.get(&staff_id)?.value,
+            hours,
+            closures: &business.closures,
+            counts,
+        })
+    }
+
+    /// How long before its start a visit must be booked.
+    fn notice(&self) -> SignedDuration {
+        SignedDuration::from_mins(self.service.min_notice(self.policy).into())
+    }
 }
 
 /// The bookable slots that start within `[from, until)`, in order.
@@ -48,7 +92,7 @@ pub fn slots(
     until: Timestamp,
     now: Timestamp,
 ) -> Vec<TimeSlot> {
-    let earliest = from.max(earliest_start(rules.policy, now));
+    let earliest = from.max(earliest_start(rules, now));
     let latest = until.min(horizon(rules, now));
     if earliest >= latest {
         return vec![];
@@ -60,7 +104,7 @@ pub fn slots(
     let range = ceil_second(earliest)..ceil_second(latest);
     let minutes = rules.service.duration_minutes;
     openings
-        .starts(&grid, range)
+        .starts(&grid, range, |date| rules.reached(date).is_some())
         .filter_map(|second| TimeSlot::lasting(Timestamp::from_second(second).ok()?, minutes))
         .collect()
 }
@@ -74,7 +118,7 @@ pub fn unchanged_until(
     until: Timestamp,
     now: Timestamp,
 ) -> Timestamp {
-    let notice = SignedDuration::from_mins(rules.policy.min_notice_minutes.into());
+    let notice = rules.notice();
     let too_near = listed.first().and_then(|first| {
         // A start is listed as long as the notice is kept to the instant.
         first.start().checked_sub(notice).ok()?.checked_add(SignedDuration::from_nanos(1)).ok()
@@ -111,7 +155,7 @@ pub fn check(
 pub struct Waived {
     /// The notice that the business wants.
     pub min_notice: bool,
-    /// The working hours, and with them the grid of starts.
+    /// The working hours and closures, and with them the grid of starts.
     pub outside_hours: bool,
 }
 
@@ -134,16 +178,21 @@ pub fn check_waiving(
     now: Timestamp,
     waived: Waived,
 ) -> Result<TimeSlot, Refusal> {
-    let policy = BookingPolicy {
-        min_notice_minutes: if waived.min_notice { 0 } else { rules.policy.min_notice_minutes },
-        ..rules.policy.clone()
-    };
-    let rules = Rules { policy: &policy, ..*rules };
+    if waived.is_none() {
+        return check(rules, busy, start, now);
+    }
+    let mut service = rules.service.clone();
+    if waived.min_notice {
+        service.min_notice_minutes = Some(0);
+    }
+    let rules = Rules { service: &service, ..*rules };
     match check(&rules, busy, start, now) {
-        Err(Refusal::OutsideHours | Refusal::OffGrid) if waived.outside_hours => {
-            let slot = TimeSlot::lasting(start, rules.service.duration_minutes);
+        Err(_) if waived.outside_hours => {
+            let slot = TimeSlot::lasting(start, service.duration_minutes);
             let slot = slot.ok_or(Refusal::OutsideHours)?;
-            occupants(&rules, busy, &slot).next().map_or(Ok(slot), Err)
+            let mut others = reasons(&rules, busy, &slot, now)
+                .filter(|why| !matches!(why, Refusal::OutsideHours | Refusal::Closed { .. }));
+            others.next().map_or(Ok(slot), Err)
         }
         checked => checked,
     }
@@ -152,21 +201,37 @@ pub fn check_waiving(
 /// The stretch of calendar that the slots within `[from, until]` depend on: what touches it, buffers
 /// included, is all that [`slots`] and [`check`] need to know.
 #[must_use]
-pub fn deciding_range(rules: &Rules<'_>, from: Timestamp, until: Timestamp) -> TimeSlot {
-    let day_start = start_of_day(rules.zone, local_date(rules.zone, from)).min(from);
+pub fn deciding_range(
+    zone: &Zone,
+    service: &Service,
+    from: Timestamp,
+    until: Timestamp,
+) -> TimeSlot {
+    let day_start = start_of_day(zone, local_date(zone, from)).min(from);
     // From the start of the day, because the packed grid begins anew behind each busy block.
     let one_after = until.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
     let visits = TimeSlot::try_new(day_start, one_after);
     visits.map_or_else(
         |EmptySlot| minute_at(from),
         |visits| {
-            let Service { duration_minutes, buffer_after_minutes, .. } = rules.service;
+            let Service { duration_minutes, buffer_after_minutes, .. } = service;
             visits.padded(
-                rules.service.buffer_before_minutes,
+                service.buffer_before_minutes,
                 duration_minutes.saturating_add(*buffer_after_minutes),
             )
         },
     )
+}
+
+/// The stretch in which visits count towards the limits of slots that start within `[from, until]`:
+/// whole weeks of the business.
+#[must_use]
+pub fn counting_range(zone: &Zone, from: Timestamp, until: Timestamp) -> TimeSlot {
+    let first = Period::Week.first(local_date(zone, from));
+    let last = Period::Week.first(local_date(zone, until));
+    let after = last.checked_add(1.week()).unwrap_or(Date::MAX);
+    TimeSlot::try_new(start_of_day(zone, first), start_of_day(zone, after))
+        .unwrap_or_else(|EmptySlot| minute_at(from))
 }
 
 /// Every rule that refuses a visit that starts then, in the order in which a person would think of
@@ -189,6 +254,14 @@ pub fn refusals(
     if all.is_empty() { vec![Refusal::OffGrid] } else { all }
 }
 
+/// The limit that lets no visit begin in that day or week, whatever else is allowed.
+#[must_use]
+pub fn limit_reached(rules: &Rules<'_>, start: Timestamp) -> Option<Refusal> {
+    let date = local_date(rules.zone, start);
+    let limit = rules.reached(date)?;
+    Some(Refusal::LimitReached { limit, first: limit.period.first(date) })
+}
+
 /// The first refusal.
 fn reason(rules: &Rules<'_>, busy: &[Busy], slot: &TimeSlot, now: Timestamp) -> Refusal {
     reasons(rules, busy, slot, now).next().unwrap_or(Refusal::OffGrid)
@@ -201,7 +274,7 @@ fn reasons<'a>(
     now: Timestamp,
 ) -> impl Iterator<Item = Refusal> + use<'a> {
     let (rules, start) = (*rules, slot.start());
-    let (earliest, horizon) = (earliest_start(rules.policy, now), horizon(&rules, now));
+    let (earliest, horizon) = (earliest_start(&rules, now), horizon(&rules, now));
     let time = if start < now {
         Some(Refusal::SlotInPast)
     } else if start < earliest {
@@ -209,12 +282,17 @@ fn reasons<'a>(
     } else {
         (start >= horizon).then_some(Refusal::TooFar { horizon })
     };
-    let closed = move || {
-        let date = local_date(rules.zone, start);
-        (!Openings::between(&rules, date, date).hold(slot)).then_some(Refusal::OutsideHours)
+    let date = local_date(rules.zone, start);
+    let outside = move || {
+        let inside = Openings::between(&rules, date, date).hold(slot);
+        let closed = || closed(&rules, slot).map(|by| Refusal::Closed { by });
+        (!inside).then(|| closed().unwrap_or(Refusal::OutsideHours))
     };
-    let closed = std::iter::once_with(closed).flatten();
-    time.into_iter().chain(closed).chain(occupants(&rules, busy, slot))
+    let outside = std::iter::once_with(outside).flatten();
+    time.into_iter()
+        .chain(outside)
+        .chain(limit_reached(&rules, start))
+        .chain(occupants(&rules, busy, slot))
 }
 
 /// What the visit would run into.
@@ -232,20 +310,29 @@ fn occupants<'a>(
     })
 }
 
-fn earliest_start(policy: &BookingPolicy, now: Timestamp) -> Timestamp {
-    let notice = SignedDuration::from_mins(policy.min_notice_minutes.into());
-    now.checked_add(notice).unwrap_or(Timestamp::MAX)
+/// The closure that a visit at this time would meet.
+fn closed(rules: &Rules<'_>, slot: &TimeSlot) -> Option<ClosureId> {
+    let first = local_date(rules.zone, slot.start());
+    // It ends before this instant: at midnight it does not reach into the next date.
+    let last = local_date(rules.zone, slot.end() - SignedDuration::from_nanos(1));
+    rules.closures.touching(first, last).map(|(id, _)| id).next()
+}
+
+fn earliest_start(rules: &Rules<'_>, now: Timestamp) -> Timestamp {
+    now.checked_add(rules.notice()).unwrap_or(Timestamp::MAX)
 }
 
 /// The first instant that is too far ahead: the start of the local day after the window.
 fn horizon(rules: &Rules<'_>, now: Timestamp) -> Timestamp {
-    let days = i64::from(rules.policy.window_days) + 1;
+    let days = i64::from(rules.service.window(rules.policy)) + 1;
     local_date(rules.zone, now)
         .checked_add(days.days())
         .map_or(Timestamp::MAX, |date| start_of_day(rules.zone, date))
 }
 
-fn local_date(zone: &Zone, at: Timestamp) -> Date {
+/// The date on the clock of the business.
+#[must_use]
+pub fn local_date(zone: &Zone, at: Timestamp) -> Date {
     zone.tz().to_datetime(at).date()
 }
 
@@ -253,17 +340,6 @@ fn local_date(zone: &Zone, at: Timestamp) -> Date {
 #[must_use]
 pub fn start_of_day(zone: &Zone, date: Date) -> Timestamp {
     date.to_zoned(zone.tz().clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
-}
-
-/// The local week, Monday to Monday, that an instant lies in.
-#[must_use]
-pub fn local_week(zone: &Zone, at: Timestamp) -> TimeSlot {
-    let date = local_date(zone, at);
-    let back = i64::from(date.weekday().to_monday_zero_offset());
-    let monday = date.checked_sub(back.days()).unwrap_or(date);
-    let next = monday.checked_add(7.days()).unwrap_or(Date::MAX);
-    let week = TimeSlot::try_new(start_of_day(zone, monday), start_of_day(zone, next));
-    week.unwrap_or_else(|EmptySlot| minute_at(at))
 }
 
 fn ceil_second(at: Timestamp) -> i64 {

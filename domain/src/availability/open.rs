@@ -3,7 +3,7 @@ use std::ops::Range;
 use jiff::{Timestamp, civil::Date, tz::Offset};
 
 use super::{Rules, grid::Grid, start_of_day};
-use crate::{TimeSlot, Zone, staff_schedule::Window};
+use crate::{TimeSlot, Zone, business::Closure, staff_schedule::Window};
 
 const DAY: i64 = 86_400;
 
@@ -19,6 +19,7 @@ pub(super) struct Piece {
 /// An open window of one local date, as instants. Windows of a date that touch are one.
 #[derive(Debug)]
 pub(super) struct Opening {
+    pub(super) date: Date,
     pub(super) start: i64,
     pub(super) end: i64,
     /// The end of the open stretch that it belongs to: a visit may run on into the next day.
@@ -39,6 +40,9 @@ impl Openings {
     pub(super) fn between(rules: &Rules<'_>, first: Date, last: Date) -> Self {
         let end = last.saturating_add(jiff::Span::new().days(2));
         let segments = segments(rules.zone, first, end);
+        // Few, if any: there is no need to search all of them for each date.
+        let closures = rules.closures.touching(first, end);
+        let closures: Vec<&Closure> = closures.map(|(_, closure)| closure).collect();
         let mut openings = Vec::new();
         let mut windows: Vec<Window> = Vec::new();
         let mut date = first;
@@ -48,14 +52,16 @@ impl Openings {
                 .map_or(0, |midnight| midnight.as_second() / DAY);
             let weekday = u8::try_from((day + 3).rem_euclid(7)).unwrap_or_default();
             windows.clear();
-            windows.extend(rules.hours.on(date, weekday));
+            if !closures.iter().any(|closure| closure.holds(date)) {
+                windows.extend(rules.hours.on(date, weekday));
+            }
             windows.sort_unstable_by_key(|w| (w.start, w.end));
             let first_of_day = openings.len();
             // Segment by segment, so that the pieces come in the order of time on a day that
             // repeats an hour.
             for segment in &segments {
                 for window in &windows {
-                    place(day, *window, segment, first_of_day, &mut openings);
+                    place(date, day, *window, segment, first_of_day, &mut openings);
                 }
             }
             let Ok(tomorrow) = date.tomorrow() else { break };
@@ -77,10 +83,17 @@ impl Openings {
     }
 
     /// The starts that the grid offers within the range, in order.
-    pub(super) fn starts(&self, grid: &Grid, range: Range<i64>) -> std::vec::IntoIter<i64> {
+    /// A date that is full has none; visits of the day before may run on into it.
+    pub(super) fn starts(
+        &self,
+        grid: &Grid,
+        range: Range<i64>,
+        is_full: impl Fn(Date) -> bool,
+    ) -> std::vec::IntoIter<i64> {
         let mut starts = Vec::new();
         for opening in &self.0 {
-            if opening.start < range.end && range.start < opening.end {
+            let asked = opening.start < range.end && range.start < opening.end;
+            if asked && !is_full(opening.date) {
                 grid.collect(opening, &range, &mut starts);
             }
         }
@@ -97,6 +110,7 @@ impl Openings {
 /// Adds the part of a wall-clock window that lies in one segment: a time that does not exist is in
 /// none, one that occurs twice is in two.
 fn place(
+    date: Date,
     day: i64,
     window: Window,
     segment: &Segment,
@@ -121,7 +135,7 @@ fn place(
         }
         Some(_) | None => {
             let pieces = vec![Piece { start, end, midnight }];
-            openings.push(Opening { start, end, stretch_end: end, pieces });
+            openings.push(Opening { date, start, end, stretch_end: end, pieces });
         }
     }
 }

@@ -1,7 +1,8 @@
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use crate::{AppointmentId, TimeOffId};
+use super::Limit;
+use crate::{AppointmentId, ClosureId, TimeOffId};
 
 /// Why an instant cannot be booked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -21,9 +22,23 @@ pub enum Refusal {
         /// The first instant that is too far.
         horizon: Timestamp,
     },
+    /// The whole business is closed on that date.
+    #[error("the business is closed on that date")]
+    Closed {
+        /// By which closure.
+        by: ClosureId,
+    },
     /// The visit does not lie inside working hours.
     #[error("it lies outside the working hours")]
     OutsideHours,
+    /// As many visits begin in that day or week as may.
+    #[error("{limit}, and as many are booked")]
+    LimitReached {
+        /// Which limit.
+        limit: Limit,
+        /// The first date of the day or week.
+        first: Date,
+    },
     /// The staff member is away.
     #[error("the staff member is away then")]
     Away {
@@ -49,7 +64,9 @@ impl Refusal {
             Self::SlotInPast => "slot_in_past",
             Self::TooSoon { .. } => "too_soon",
             Self::TooFar { .. } => "too_far",
+            Self::Closed { .. } => "closed",
             Self::OutsideHours => "outside_hours",
+            Self::LimitReached { .. } => "limit_reached",
             Self::Away { .. } => "time_off",
             Self::Taken { .. } => "slot_taken",
             Self::OffGrid => "off_grid",

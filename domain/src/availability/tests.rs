@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    AppointmentId, Currency, Money, TimeOffId,
-    business::{BufferRule, SlotGrid},
+    AppointmentId, ClosureId, Currency, Money, TimeOffId,
+    business::{BufferRule, Closure, SlotGrid},
     staff_schedule::{DayWindow, Window},
 };
 
@@ -19,14 +19,11 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn service(duration: u32, before: u32, after: u32) -> Service {
+    let free = Money { amount: 0, currency: Currency::USD };
     Service {
-        name: "Cut".into(),
-        description: None,
-        duration_minutes: duration,
-        price: Money { amount: 0, currency: Currency::USD },
         buffer_before_minutes: before,
         buffer_after_minutes: after,
-        staff_ids: None,
+        ..Service::new("Cut", duration, free)
     }
 }
 
@@ -66,6 +63,9 @@ struct Case {
     policy: BookingPolicy,
     service: Service,
     hours: Hours,
+    closures: Closures,
+    member: StaffMember,
+    counts: Counts,
     busy: Vec<Busy>,
     now: Timestamp,
 }
@@ -74,12 +74,20 @@ impl Case {
     fn new(zone: &str, hours: Hours, service: Service) -> Self {
         let policy = BookingPolicy { window_days: 730, ..BookingPolicy::default() };
         let zone = zone.parse().unwrap();
-        Self { zone, policy, service, hours, busy: vec![], now: at("2026-01-01T00:00:00Z") }
+        let (closures, now) = (Closures::default(), at("2026-01-01T00:00:00Z"));
+        let (member, counts, busy) = (StaffMember::new("Dana"), Counts::default(), vec![]);
+        Self { zone, policy, service, hours, closures, member, counts, busy, now }
     }
 
     fn aligned(mut self, step: u32) -> Self {
         self.policy.slot_grid = SlotGrid::Aligned;
         self.policy.slot_step_minutes = Some(step);
+        self
+    }
+
+    fn closed(mut self, from: Date, to: Date) -> Self {
+        let closure = Closure { date_from: from, date_to: to, reason: None };
+        self.closures = [(ClosureId::new(Uuid::from_u128(5)), closure)].into_iter().collect();
         self
     }
 
@@ -89,8 +97,9 @@ impl Case {
     }
 
     fn rules(&self) -> Rules<'_> {
-        let Self { zone, policy, service, hours, .. } = self;
-        Rules { zone, policy, service, hours }
+        let Self { zone, policy, service, hours, closures, member, counts, .. } = self;
+        let (service_id, staff_id) = (SERVICE, STAFF);
+        Rules { zone, policy, service_id, service, staff_id, member, hours, closures, counts }
     }
 
     fn on(&self, date: Date) -> Vec<Timestamp> {
@@ -116,6 +125,10 @@ impl Case {
     }
 }
 
+const SERVICE: ServiceId = ServiceId::new(Uuid::from_u128(1));
+const STAFF: StaffId = StaffId::new(Uuid::from_u128(2));
+const OTHER_SERVICE: ServiceId = ServiceId::new(Uuid::from_u128(3));
+const OTHER_STAFF: StaffId = StaffId::new(Uuid::from_u128(4));
 const MONDAY: Date = date(2026, 3, 2);
 
 #[test]
@@ -216,6 +229,36 @@ fn an_override_replaces_the_weekly_windows_of_its_date() {
 }
 
 #[test]
+fn nobody_works_on_a_closed_date_whatever_their_hours_say() {
+    let tuesday = MONDAY.tomorrow().unwrap();
+    let mut case = Case::new("America/New_York", daily("09:00", "11:00"), service(60, 0, 0))
+        .closed(MONDAY, tuesday);
+    let window = Window { start: "10:00".parse().unwrap(), end: "12:00".parse().unwrap() };
+    case.hours.overrides.insert(MONDAY, vec![window]);
+    assert!(case.on(MONDAY).is_empty(), "an override does not open it again");
+    assert!(case.on(tuesday).is_empty());
+    assert_eq!(case.local(MONDAY.yesterday().unwrap()).len(), 2);
+    assert_eq!(case.local(tuesday.tomorrow().unwrap()).len(), 2);
+    let by = ClosureId::new(Uuid::from_u128(5));
+    // Local dates: it is Monday in UTC hours before it is in New York.
+    assert_eq!(case.check("2026-03-02T15:00:00Z"), Err(Refusal::Closed { by }));
+    assert_eq!(case.check("2026-03-02T04:00:00Z"), Err(Refusal::OutsideHours));
+    assert!(case.check("2026-03-01T14:00:00Z").is_ok());
+}
+
+#[test]
+fn a_visit_cannot_run_into_a_closed_date() {
+    let case = Case::new("UTC", daily("00:00", "24:00"), service(60, 0, 0))
+        .aligned(30)
+        .closed(MONDAY, MONDAY);
+    let sunday = case.local(MONDAY.yesterday().unwrap());
+    assert_eq!(sunday.last().unwrap(), "23:00+00:00", "it may end at midnight");
+    let by = ClosureId::new(Uuid::from_u128(5));
+    assert_eq!(case.check("2026-03-01T23:30:00Z"), Err(Refusal::Closed { by }));
+    assert_eq!(case.local(MONDAY.tomorrow().unwrap())[0], "00:00+00:00");
+}
+
+#[test]
 fn each_refusal_names_its_rule() {
     let mut case = Case::new("UTC", daily("09:00", "12:00"), service(60, 0, 0)).busy(vec![
         visit("2026-03-02T10:00:00Z", "2026-03-02T11:00:00Z", 0, 0),
@@ -233,6 +276,104 @@ fn each_refusal_names_its_rule() {
     assert_eq!(rule("2026-03-03T09:00:00Z"), "time_off");
     assert_eq!(rule("2026-03-04T09:01:00Z"), "off_grid");
     assert!(case.check("2026-03-02T11:00:00Z").is_ok());
+}
+
+#[test]
+fn the_notice_and_the_window_of_a_service_stand_in_place_of_those_of_the_business() {
+    let mut case = Case::new("UTC", daily("09:00", "12:00"), service(60, 0, 0));
+    case.policy.min_notice_minutes = 24 * 60;
+    case.policy.window_days = 1;
+    case.now = at("2026-03-02T08:30:00Z");
+    let rule = |case: &Case, start| case.check(start).map_err(|refusal| refusal.rule());
+    assert_eq!(rule(&case, "2026-03-02T10:00:00Z"), Err("too_soon"));
+    assert_eq!(rule(&case, "2026-03-04T10:00:00Z"), Err("too_far"));
+    case.service.min_notice_minutes = Some(60);
+    case.service.window_days = Some(2);
+    assert_eq!(rule(&case, "2026-03-02T09:00:00Z"), Err("too_soon"));
+    assert!(rule(&case, "2026-03-02T10:00:00Z").is_ok());
+    assert!(rule(&case, "2026-03-04T11:00:00Z").is_ok());
+    assert_eq!(rule(&case, "2026-03-05T09:00:00Z"), Err("too_far"));
+    // What is listed changes by time when its own notice says so.
+    let until = at("2026-03-03T00:00:00Z");
+    let listed = slots(&case.rules(), &[], case.now, until, case.now);
+    let unchanged = unchanged_until(&case.rules(), &listed, until, case.now);
+    assert_eq!(unchanged, at("2026-03-02T09:00:00.000000001Z"));
+    case.service.min_notice_minutes = Some(0);
+    assert!(rule(&case, "2026-03-02T09:00:00Z").is_ok(), "none at all is a rule as well");
+}
+
+/// Visits of others that begin then, whose time does not matter here.
+fn counted(case: &mut Case, visits: &[(&str, StaffId, Option<ServiceId>)]) {
+    for (start, staff_id, service_id) in visits {
+        case.counts.add(&case.zone, at(start), *staff_id, *service_id);
+    }
+}
+
+#[test]
+fn a_day_that_is_full_is_not_listed_and_a_booking_is_told_which_limit_it_meets() {
+    let zone = "America/New_York";
+    let mut case = Case::new(zone, daily("09:00", "11:00"), service(60, 0, 0));
+    let full = |case: &Case| match case.check("2026-03-02T14:00:00Z") {
+        Err(Refusal::LimitReached { limit, first }) => {
+            assert!(case.on(MONDAY).is_empty());
+            Some((limit.subject.as_str(), limit.period.as_str(), limit.most, first))
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => {
+            assert_eq!(case.on(MONDAY).len(), 2);
+            None
+        }
+    };
+    // In New York it is still Sunday, the last day of the week before.
+    counted(&mut case, &[("2026-03-02T04:59:59Z", STAFF, Some(SERVICE))]);
+    case.member.max_per_day = Some(1);
+    case.member.max_per_week = Some(2);
+    assert_eq!(full(&case), None);
+    counted(&mut case, &[("2026-03-02T05:00:00Z", STAFF, Some(OTHER_SERVICE))]);
+    assert_eq!(full(&case), Some(("staff", "day", 1, MONDAY)));
+    assert_eq!(case.on(MONDAY.tomorrow().unwrap()).len(), 2, "the next day is not");
+    case.member.max_per_day = None;
+    assert_eq!(full(&case), None);
+    // The last second of the week; the first of the next.
+    counted(&mut case, &[("2026-03-09T04:00:00Z", STAFF, Some(SERVICE))]);
+    assert_eq!(full(&case), None);
+    counted(&mut case, &[("2026-03-09T03:59:59Z", STAFF, Some(SERVICE))]);
+    assert_eq!(full(&case), Some(("staff", "week", 2, MONDAY)));
+    case.member.max_per_week = None;
+
+    case.service.max_per_day = Some(1);
+    assert_eq!(full(&case), None, "those of another service do not count");
+    counted(&mut case, &[("2026-03-02T20:00:00Z", OTHER_STAFF, Some(SERVICE))]);
+    assert_eq!(full(&case), Some(("service", "day", 1, MONDAY)));
+    case.service.max_per_day = Some(2);
+    case.policy.max_per_day = Some(3);
+    assert_eq!(full(&case), None);
+    counted(&mut case, &[("2026-03-02T21:00:00Z", OTHER_STAFF, None)]);
+    assert_eq!(full(&case), Some(("business", "day", 3, MONDAY)));
+    case.policy.max_per_day = None;
+    case.policy.max_per_week = Some(4);
+    assert_eq!(full(&case), Some(("business", "week", 4, MONDAY)));
+    let tuesday = case.check("2026-03-03T14:00:00Z").unwrap_err();
+    assert!(matches!(tuesday, Refusal::LimitReached { first: MONDAY, .. }), "{tuesday}");
+}
+
+#[test]
+fn a_visit_counts_where_it_begins_and_may_run_on_into_a_full_day() {
+    let mut case = Case::new("UTC", daily("00:00", "24:00"), service(60, 0, 0)).aligned(30);
+    case.policy.max_per_day = Some(1);
+    counted(&mut case, &[("2026-03-03T12:00:00Z", OTHER_STAFF, None)]);
+    assert!(case.check("2026-03-02T23:30:00Z").is_ok());
+    let next = case.check("2026-03-03T00:00:00Z").map_err(|refusal| refusal.rule());
+    assert_eq!(next, Err("limit_reached"));
+}
+
+#[test]
+fn weeks_that_count_are_those_of_the_business_and_whole() {
+    let zone: Zone = "America/New_York".parse().unwrap();
+    // Sunday evening in New York, and into the week in which clocks go forward.
+    let range = counting_range(&zone, at("2026-03-02T04:59:59Z"), at("2026-03-02T05:00:00Z"));
+    assert_eq!(range.start(), at("2026-02-23T05:00:00Z"));
+    assert_eq!(range.end(), at("2026-03-09T04:00:00Z"));
 }
 
 fn any_busy() -> impl Strategy<Value = Vec<Busy>> {
@@ -278,6 +419,14 @@ fn any_case() -> impl Strategy<Value = Case> {
         if max {
             case.policy.buffers = BufferRule::Max;
         }
+        if notice % 3 == 0 {
+            case = case.closed(date(2026, 11, 1), date(2026, 11, 1));
+        }
+        for busy in &case.busy {
+            case.counts.add(&case.zone, busy.slot.start(), STAFF, Some(SERVICE));
+        }
+        case.member.max_per_day = (notice % 4 == 0).then_some(3);
+        case.service.max_per_week = (notice % 5 == 0).then_some(9);
         case.policy.min_notice_minutes = notice;
         case.now = at("2026-10-30T12:00:00Z");
         case
@@ -307,7 +456,7 @@ proptest! {
     fn nothing_outside_the_deciding_range_matters(case in any_case(), hour in 0_i64..72) {
         let start = at("2026-10-30T00:00:00Z") + SignedDuration::from_hours(hour);
         let rules = case.rules();
-        let range = deciding_range(&rules, start, start);
+        let range = deciding_range(rules.zone, rules.service, start, start);
         let near: Vec<Busy> = case.busy.iter().copied()
             .filter(|b| b.slot.padded(b.buffer_before_minutes, b.buffer_after_minutes).overlaps(&range))
             .collect();

@@ -2,11 +2,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BusinessCommand, BusinessError, BusinessEvent, Profile, Service, StaffMember};
-use crate::{Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
+use super::{
+    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Limits, Profile, Service,
+    StaffMember,
+};
+use crate::{ClosureId, Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
 
 const MAX_SERVICES: usize = 500;
 const MAX_STAFF: usize = 500;
+const MAX_CLOSURES: usize = 366;
 
 /// A resource and the sequence of its own last event, which is its `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,24 +42,46 @@ pub struct BusinessState {
     pub services: BTreeMap<ServiceId, Versioned<Service>>,
     /// Who is on the roster now.
     pub staff: BTreeMap<StaffId, Versioned<StaffMember>>,
+    /// When it is closed. Left out when never, as it was before there were closures: a rebuilt
+    /// business is then the one that was kept.
+    #[serde(default, skip_serializing_if = "Closures::is_empty")]
+    pub closures: Closures,
     sequence: u64,
 }
 
 impl BusinessState {
-    /// Everybody who can be booked for the service now, in the order of their ids.
+    /// Everybody who can be booked for the service now, in the order of their ids: whoever works,
+    /// is named by the service, names it themselves and has every skill that it asks for. A list
+    /// that is absent names everybody.
     pub fn staff_for(&self, service_id: ServiceId) -> impl Iterator<Item = StaffId> + '_ {
-        let listed = self.services.get(&service_id).map(|service| &service.value.staff_ids);
-        self.staff.iter().filter_map(move |(staff_id, member)| {
-            let offered = listed?.as_ref().is_none_or(|ids| ids.contains(staff_id));
-            let offers =
-                member.value.service_ids.as_ref().is_none_or(|ids| ids.contains(&service_id));
-            (member.value.active && offered && offers).then_some(*staff_id)
+        let service = self.services.get(&service_id).map(|service| &service.value);
+        self.staff.iter().filter_map(move |(staff_id, Versioned { value: member, .. })| {
+            let Service { staff_ids, skills, .. } = service?;
+            let named = staff_ids.as_ref().is_none_or(|ids| ids.contains(staff_id));
+            let offers = member.service_ids.as_ref().is_none_or(|ids| ids.contains(&service_id));
+            let able = member.active && named && offers && member.skills.include(skills);
+            able.then_some(*staff_id)
         })
     }
 
     /// The services that a staff member can be booked for now.
     pub fn services_of(&self, staff_id: StaffId) -> impl Iterator<Item = ServiceId> + '_ {
         self.services.keys().copied().filter(move |id| self.staff_for(*id).any(|s| s == staff_id))
+    }
+
+    /// Whether any limit is in force for the service with one of these staff members.
+    #[must_use]
+    pub fn is_limited(
+        &self,
+        service_id: ServiceId,
+        staff_ids: impl IntoIterator<Item = StaffId>,
+    ) -> bool {
+        let service = self.services.get(&service_id).map(|service| service.value.limits());
+        let mut staff = staff_ids.into_iter().filter_map(|id| self.staff.get(&id));
+        let limited = |limits: Limits| !limits.is_empty();
+        limited(self.profile.value.booking_policy.limits())
+            || service.is_some_and(limited)
+            || staff.any(|member| limited(member.value.limits()))
     }
 
     fn apply(&mut self, event: BusinessEvent) {
@@ -79,6 +105,10 @@ impl BusinessState {
             BusinessEvent::StaffRemoved { staff_id } => {
                 self.staff.remove(&staff_id);
             }
+            BusinessEvent::ClosureAdded { closure_id, closure } => {
+                self.closures.insert(closure_id, closure);
+            }
+            BusinessEvent::ClosureRemoved { closure_id } => self.closures.remove(closure_id),
         }
     }
 
@@ -132,7 +162,27 @@ impl BusinessState {
                 self.staff.get(&staff_id).ok_or(BusinessError::NotFound)?;
                 Ok(vec![BusinessEvent::StaffRemoved { staff_id }])
             }
+            BusinessCommand::AddClosure { closure_id, closure } => {
+                self.add_closure(closure_id, closure)
+            }
+            BusinessCommand::RemoveClosure { closure_id } => {
+                self.closures.get(closure_id).ok_or(BusinessError::NotFound)?;
+                Ok(vec![BusinessEvent::ClosureRemoved { closure_id }])
+            }
         }
+    }
+
+    fn add_closure(
+        &self,
+        closure_id: ClosureId,
+        closure: Closure,
+    ) -> Result<Vec<BusinessEvent>, BusinessError> {
+        if self.closures.get(closure_id) == Some(&closure) {
+            return Ok(vec![]);
+        }
+        full(self.closures.len(), "closures", MAX_CLOSURES)?;
+        closure.validate().done().map_err(BusinessError::Invalid)?;
+        Ok(vec![BusinessEvent::ClosureAdded { closure_id, closure }])
     }
 
     /// Who was listed before may stay listed, so that a departure does not block other edits.
@@ -203,7 +253,9 @@ impl Decide for Business {
                 | BusinessCommand::ArchiveService { .. }
                 | BusinessCommand::AddStaff { .. }
                 | BusinessCommand::ChangeStaff { .. }
-                | BusinessCommand::RemoveStaff { .. },
+                | BusinessCommand::RemoveStaff { .. }
+                | BusinessCommand::AddClosure { .. }
+                | BusinessCommand::RemoveClosure { .. },
             ) => Err(BusinessError::NotFound),
         }
     }
@@ -216,6 +268,7 @@ impl Decide for Business {
                     profile: Versioned { version: 1, value: profile },
                     services: BTreeMap::new(),
                     staff: BTreeMap::new(),
+                    closures: Closures::default(),
                     sequence: 1,
                 }));
             }
@@ -228,7 +281,9 @@ impl Decide for Business {
                 | BusinessEvent::ServiceArchived { .. }
                 | BusinessEvent::StaffAdded { .. }
                 | BusinessEvent::StaffChanged { .. }
-                | BusinessEvent::StaffRemoved { .. },
+                | BusinessEvent::StaffRemoved { .. }
+                | BusinessEvent::ClosureAdded { .. }
+                | BusinessEvent::ClosureRemoved { .. },
             ) => {}
         }
     }

@@ -1,5 +1,5 @@
-use super::{Profile, ProfileChange, Service, ServiceChange, StaffChange, StaffMember};
-use crate::{ServiceId, StaffId};
+use super::{Closure, Profile, ProfileChange, Service, ServiceChange, StaffChange, StaffMember};
+use crate::{ClosureId, ServiceId, StaffId};
 
 /// What can be asked of a business. `expected` refuses when that resource is no longer in the
 /// version named; `None` takes any.
@@ -22,4 +22,8 @@ pub enum BusinessCommand {
     ChangeStaff { staff_id: StaffId, change: StaffChange, expected: Option<u64> },
     /// Take a staff member off the roster. What is booked stays booked.
     RemoveStaff { staff_id: StaffId },
+    /// Close on some dates. What is booked on them stays booked.
+    AddClosure { closure_id: ClosureId, closure: Closure },
+    /// Open on those dates after all.
+    RemoveClosure { closure_id: ClosureId },
 }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Profile, Service, StaffMember};
-use crate::{ServiceId, StaffId, pure::event_types};
+use super::{Closure, Profile, Service, StaffMember};
+use crate::{ClosureId, ServiceId, StaffId, pure::event_types};
 
 /// Stored for ever: add, never change. Each carries the resource whole, as it is from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub enum BusinessEvent {
     StaffChanged { staff_id: StaffId, member: StaffMember },
     /// Somebody left the roster.
     StaffRemoved { staff_id: StaffId },
+    /// The business is closed on some dates.
+    ClosureAdded { closure_id: ClosureId, closure: Closure },
+    /// It is open on those dates after all.
+    ClosureRemoved { closure_id: ClosureId },
 }
 
 event_types!(BusinessEvent {
@@ -35,4 +39,6 @@ event_types!(BusinessEvent {
     StaffAdded => "business.staff.created.v1",
     StaffChanged => "business.staff.updated.v1",
     StaffRemoved => "business.staff.removed.v1",
+    ClosureAdded => "business.closure.added.v1",
+    ClosureRemoved => "business.closure.removed.v1",
 });

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use crate::Fields;
 
 /// Where the starts that are offered lie.
@@ -66,7 +67,18 @@ pub struct BookingPolicy {
     /// How often a guest may move a visit; absent means as often as they like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reschedule_limit: Option<u32>,
+    /// So many visits may begin in one local day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_week: Option<u32>,
 }
+
+/// A year.
+pub(super) const MAX_NOTICE: i64 = 366 * 24 * 60;
+/// Two years, in days.
+pub(super) const MAX_WINDOW: i64 = 730;
 
 const fn default_window() -> u32 {
     90
@@ -82,6 +94,8 @@ impl Default for BookingPolicy {
             buffers: BufferRule::Add,
             cancel_notice_minutes: 0,
             reschedule_limit: None,
+            max_per_day: None,
+            max_per_week: None,
         }
     }
 }
@@ -97,6 +111,8 @@ pub struct PolicyChange {
     pub buffers: Option<BufferRule>,
     pub cancel_notice_minutes: Option<u32>,
     pub reschedule_limit: Option<Option<u32>>,
+    pub max_per_day: Option<Option<u32>>,
+    pub max_per_week: Option<Option<u32>>,
 }
 
 impl BookingPolicy {
@@ -111,6 +127,8 @@ impl BookingPolicy {
                 .cancel_notice_minutes
                 .unwrap_or(self.cancel_notice_minutes),
             reschedule_limit: change.reschedule_limit.unwrap_or(self.reschedule_limit),
+            max_per_day: change.max_per_day.unwrap_or(self.max_per_day),
+            max_per_week: change.max_per_week.unwrap_or(self.max_per_week),
         }
     }
 
@@ -123,6 +141,12 @@ impl BookingPolicy {
         })
     }
 
+    /// How many visits the business takes in a day and in a week.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits { max_per_day: self.max_per_day, max_per_week: self.max_per_week }
+    }
+
     pub(super) fn validate(&self, fields: &mut Fields) {
         if let Some(step) = self.slot_step_minutes {
             fields.range("booking_policy.slot_step_minutes", step.into(), 5, 1440, "minutes");
@@ -130,21 +154,21 @@ impl BookingPolicy {
         if let Some(limit) = self.reschedule_limit {
             fields.range("booking_policy.reschedule_limit", limit.into(), 0, 100, "times");
         }
-        let year = 366 * 24 * 60;
         fields.range(
             "booking_policy.min_notice_minutes",
             self.min_notice_minutes.into(),
             0,
-            year,
+            MAX_NOTICE,
             "minutes",
         );
-        fields.range("booking_policy.window_days", self.window_days.into(), 1, 730, "days");
+        fields.range("booking_policy.window_days", self.window_days.into(), 1, MAX_WINDOW, "days");
         fields.range(
             "booking_policy.cancel_notice_minutes",
             self.cancel_notice_minutes.into(),
             0,
-            year,
+            MAX_NOTICE,
             "minutes",
         );
+        self.limits().validate(fields, "booking_policy.");
     }
 }

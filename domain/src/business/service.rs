@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::{BookingPolicy, Limits, Skills, policy};
 use crate::{Currency, Fields, Money, StaffId};
 
 /// Something that can be booked.
@@ -23,6 +24,22 @@ pub struct Service {
     /// Who offers it; absent means everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staff_ids: Option<Vec<StaffId>>,
+    /// What whoever does it must be able to do: all of it.
+    #[serde(default, skip_serializing_if = "Skills::is_empty")]
+    pub skills: Skills,
+    /// How long before its start a visit must be booked, in minutes, in place of what the policy of
+    /// the business says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_notice_minutes: Option<u32>,
+    /// How many local days ahead can be booked, in place of what the policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_days: Option<u32>,
+    /// So many visits may begin in one local day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_week: Option<u32>,
 }
 
 /// The fields of a [`Service`] to change; `None` leaves one as it is.
@@ -36,23 +53,33 @@ pub struct ServiceChange {
     pub buffer_before_minutes: Option<u32>,
     pub buffer_after_minutes: Option<u32>,
     pub staff_ids: Option<Option<Vec<StaffId>>>,
+    pub skills: Option<Skills>,
+    pub min_notice_minutes: Option<Option<u32>>,
+    pub window_days: Option<Option<u32>>,
+    pub max_per_day: Option<Option<u32>>,
+    pub max_per_week: Option<Option<u32>>,
 }
 
 /// The longest visit, and the longest buffer: a day.
 pub(crate) const MAX_MINUTES: u32 = 24 * 60;
 
 impl Service {
-    /// In place of one that is no longer offered, for visits that stand.
+    /// A service of which only the least is said.
     #[must_use]
-    pub const fn unlisted(price: Money) -> Self {
+    pub fn new(name: impl Into<String>, duration_minutes: u32, price: Money) -> Self {
         Self {
-            name: String::new(),
+            name: name.into(),
             description: None,
-            duration_minutes: 0,
+            duration_minutes,
             price,
             buffer_before_minutes: 0,
             buffer_after_minutes: 0,
             staff_ids: None,
+            skills: Skills::default(),
+            min_notice_minutes: None,
+            window_days: None,
+            max_per_day: None,
+            max_per_week: None,
         }
     }
 
@@ -69,7 +96,30 @@ impl Service {
         put(&mut self.buffer_before_minutes, change.buffer_before_minutes);
         put(&mut self.buffer_after_minutes, change.buffer_after_minutes);
         put(&mut self.staff_ids, change.staff_ids);
+        put(&mut self.skills, change.skills);
+        put(&mut self.min_notice_minutes, change.min_notice_minutes);
+        put(&mut self.window_days, change.window_days);
+        put(&mut self.max_per_day, change.max_per_day);
+        put(&mut self.max_per_week, change.max_per_week);
         self
+    }
+
+    /// How long before its start a visit must be booked, in minutes.
+    #[must_use]
+    pub fn min_notice(&self, policy: &BookingPolicy) -> u32 {
+        self.min_notice_minutes.unwrap_or(policy.min_notice_minutes)
+    }
+
+    /// How many local days ahead a visit can be booked.
+    #[must_use]
+    pub fn window(&self, policy: &BookingPolicy) -> u32 {
+        self.window_days.unwrap_or(policy.window_days)
+    }
+
+    /// How many visits the service takes in a day and in a week.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits { max_per_day: self.max_per_day, max_per_week: self.max_per_week }
     }
 
     pub(super) fn validate(&self, currency: Currency, known: impl Fn(StaffId) -> bool) -> Fields {
@@ -95,6 +145,14 @@ impl Service {
                 "must be a staff member of the business",
             );
         }
+        self.skills.validate(&mut fields);
+        if let Some(notice) = self.min_notice_minutes {
+            fields.range("min_notice_minutes", notice.into(), 0, policy::MAX_NOTICE, "minutes");
+        }
+        if let Some(days) = self.window_days {
+            fields.range("window_days", days.into(), 1, policy::MAX_WINDOW, "days");
+        }
+        self.limits().validate(&mut fields, "");
         fields
     }
 }

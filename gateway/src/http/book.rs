@@ -308,9 +308,15 @@ pub(super) fn refusal(refused: BookingRefused) -> Problem {
                 Refusal::SlotInPast => rule("slot_in_past"),
                 Refusal::TooSoon { earliest } => rule("too_soon").with("earliest", earliest),
                 Refusal::TooFar { horizon } => rule("too_far").with("before", horizon),
-                Refusal::OutsideHours | Refusal::Away { .. } | Refusal::OffGrid => {
-                    rule("outside_availability").with("rule", name)
-                }
+                Refusal::LimitReached { limit, first } => rule("limit_reached")
+                    .with("limit", format!("max_per_{}", limit.period.as_str()))
+                    .with("scope", limit.subject.as_str())
+                    .with("max", limit.most)
+                    .with("date", first),
+                Refusal::Closed { .. }
+                | Refusal::OutsideHours
+                | Refusal::Away { .. }
+                | Refusal::OffGrid => rule("outside_availability").with("rule", name),
             }
         }
         BookingRefused::AppointmentCapReached => {
@@ -338,6 +344,11 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
 /// Book an appointment.
 ///
 /// Safe to retry: the same `Idempotency-Key` books once.
+///
+/// What the rules refuse is 422: `slot_in_past`, `too_soon`, `too_far`, `not_offered`,
+/// `outside_availability` with a `rule` (`closed`, `outside_hours`, `time_off`, `off_grid`), or
+/// `limit_reached` with `limit` (`max_per_day`, `max_per_week`), its `scope` (`business`, `service`,
+/// `staff`), `max`, and the first `date` of the day or week that is full.
 #[utoipa::path(post, path = "/api/v1/public/book", tag = "public", request_body = BookRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "the same key books once")),
     responses((status = 201, body = BookedAnswer), (status = 402, body = Problem),

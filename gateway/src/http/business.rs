@@ -52,6 +52,10 @@ pub(crate) struct PolicyAnswer {
     cancel_notice_minutes: u32,
     /// How often a guest may move a visit; null means as often as they like.
     reschedule_limit: Option<u32>,
+    /// So many visits may begin in one local day; null means no limit.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
+    max_per_week: Option<u32>,
 }
 
 impl From<&BookingPolicy> for PolicyAnswer {
@@ -64,6 +68,8 @@ impl From<&BookingPolicy> for PolicyAnswer {
             buffers: policy.buffers,
             cancel_notice_minutes: policy.cancel_notice_minutes,
             reschedule_limit: policy.reschedule_limit,
+            max_per_day: policy.max_per_day,
+            max_per_week: policy.max_per_week,
         }
     }
 }
@@ -124,6 +130,12 @@ pub(crate) struct PolicyPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     reschedule_limit: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_day: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_week: Option<Option<u32>>,
 }
 
 impl From<PolicyPatch> for PolicyChange {
@@ -136,6 +148,8 @@ impl From<PolicyPatch> for PolicyChange {
             buffers: patch.buffers,
             cancel_notice_minutes: patch.cancel_notice_minutes,
             reschedule_limit: patch.reschedule_limit,
+            max_per_day: patch.max_per_day,
+            max_per_week: patch.max_per_week,
         }
     }
 }

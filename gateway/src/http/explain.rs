@@ -71,7 +71,7 @@ pub(crate) struct ExplainAnswer {
 /// A rule that refuses.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReasonAnswer {
-    /// `slot_in_past`, `too_soon`, `too_far`, `outside_hours`, `slot_taken`, `time_off`, `off_grid` or
+    /// `slot_in_past`, `too_soon`, `too_far`, `outside_hours`, `closed`, `limit_reached`, `slot_taken`, `time_off`, `off_grid` or
     /// `not_offered`.
     rule: &'static str,
     detail: String,

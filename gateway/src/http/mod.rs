@@ -5,6 +5,7 @@ mod appointments;
 mod book;
 mod business;
 mod calendars;
+mod closures;
 mod context;
 mod document;
 mod explain;
@@ -130,6 +131,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(working_hours::get, working_hours::put))
         .routes(routes!(time_off::list, time_off::create))
         .routes(routes!(time_off::remove))
+        .routes(routes!(closures::list, closures::create))
+        .routes(routes!(closures::remove))
         .routes(routes!(public::business))
         .routes(routes!(slots::slots))
         .routes(routes!(book::book))

@@ -28,6 +28,16 @@ pub(crate) struct ServiceAnswer {
     /// Who offers it; null means everybody.
     #[schema(value_type = Option<Vec<String>>)]
     pub(super) staff_ids: Option<Vec<StaffId>>,
+    /// What whoever does it must be able to do: all of it.
+    pub(super) skills: Vec<String>,
+    /// How long before its start a visit must be booked; null means as the policy says.
+    pub(super) min_notice_minutes: Option<u32>,
+    /// How many local days ahead can be booked; null means as the policy says.
+    pub(super) window_days: Option<u32>,
+    /// So many visits may begin in one local day; null means no limit.
+    pub(super) max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
+    pub(super) max_per_week: Option<u32>,
 }
 
 impl ServiceAnswer {
@@ -41,6 +51,11 @@ impl ServiceAnswer {
             buffer_before_minutes: service.buffer_before_minutes,
             buffer_after_minutes: service.buffer_after_minutes,
             staff_ids: service.staff_ids.clone(),
+            skills: service.skills.clone().into(),
+            min_notice_minutes: service.min_notice_minutes,
+            window_days: service.window_days,
+            max_per_day: service.max_per_day,
+            max_per_week: service.max_per_week,
         }
     }
 }
@@ -50,7 +65,7 @@ impl ServiceAnswer {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "name": "Haircut", "duration_minutes": 45, "price": {"amount": 4500, "currency": "USD"},
-    "buffer_after_minutes": 10,
+    "buffer_after_minutes": 10, "skills": ["cutting"], "min_notice_minutes": 120,
 }))]
 pub(crate) struct ServiceRequest {
     name: String,
@@ -65,6 +80,17 @@ pub(crate) struct ServiceRequest {
     buffer_after_minutes: u32,
     #[schema(value_type = Option<Vec<String>>)]
     staff_ids: Option<Vec<StaffId>>,
+    /// What whoever does it must be able to do: at most 50. Capital and small letters are the same.
+    #[serde(default)]
+    skills: Vec<String>,
+    /// In place of the policy's, at most a year.
+    min_notice_minutes: Option<u32>,
+    /// In place of the policy's, 1 to 730.
+    window_days: Option<u32>,
+    /// So many visits may begin in one local day.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday.
+    max_per_week: Option<u32>,
 }
 
 /// What is to change; absent fields stay.
@@ -84,6 +110,19 @@ pub(crate) struct ServicePatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     staff_ids: Option<Option<Vec<StaffId>>>,
+    skills: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    min_notice_minutes: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    window_days: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_day: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_week: Option<Option<u32>>,
 }
 
 fn one(state: &BusinessState, id: ServiceId) -> Result<(u64, ServiceAnswer), Problem> {
@@ -128,6 +167,11 @@ pub(crate) async fn create(
         buffer_before_minutes: request.buffer_before_minutes,
         buffer_after_minutes: request.buffer_after_minutes,
         staff_ids: request.staff_ids,
+        skills: request.skills.into(),
+        min_notice_minutes: request.min_notice_minutes,
+        window_days: request.window_days,
+        max_per_day: request.max_per_day,
+        max_per_week: request.max_per_week,
     };
     let command = BusinessCommand::AddService { service_id, service };
     let (state, position) = api.change(owner, command.into()).await?;
@@ -174,6 +218,11 @@ pub(crate) async fn patch(
         buffer_before_minutes: patch.buffer_before_minutes,
         buffer_after_minutes: patch.buffer_after_minutes,
         staff_ids: patch.staff_ids,
+        skills: patch.skills.map(Into::into),
+        min_notice_minutes: patch.min_notice_minutes,
+        window_days: patch.window_days,
+        max_per_day: patch.max_per_day,
+        max_per_week: patch.max_per_week,
     };
     let command = BusinessCommand::ChangeService { service_id, change, expected };
     let (state, position) = api.change(owner, command.into()).await?;

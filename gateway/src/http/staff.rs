@@ -26,12 +26,19 @@ pub(crate) struct StaffAnswer {
     /// What they offer; null means every service.
     #[schema(value_type = Option<Vec<String>>)]
     service_ids: Option<Vec<ServiceId>>,
+    /// What they can do. Only who has every skill that a service asks for can be booked for it.
+    skills: Vec<String>,
+    /// So many visits may begin in one local day; null means no limit.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
+    max_per_week: Option<u32>,
 }
 
 /// Somebody new.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "Dana", "email": "dana@example.com", "kind": "stylist"}))]
+#[schema(example = json!({"name": "Dana", "email": "dana@example.com", "kind": "stylist",
+    "skills": ["cutting", "colour"]}))]
 pub(crate) struct StaffRequest {
     name: String,
     email: Option<String>,
@@ -40,6 +47,13 @@ pub(crate) struct StaffRequest {
     kind: Option<String>,
     #[schema(value_type = Option<Vec<String>>)]
     service_ids: Option<Vec<ServiceId>>,
+    /// At most 50. Capital and small letters are the same.
+    #[serde(default)]
+    skills: Vec<String>,
+    /// So many visits may begin in one local day.
+    max_per_day: Option<u32>,
+    /// So many visits may begin in one local week, from Monday to Sunday.
+    max_per_week: Option<u32>,
 }
 
 /// What is to change; absent fields stay.
@@ -58,6 +72,13 @@ pub(crate) struct StaffPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     service_ids: Option<Option<Vec<ServiceId>>>,
+    skills: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_day: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_per_week: Option<Option<u32>>,
 }
 
 impl Api {
@@ -81,6 +102,9 @@ fn answer(id: StaffId, member: &StaffMember, email: Option<String>) -> StaffAnsw
         active: member.active,
         kind: member.kind.clone(),
         service_ids: member.service_ids.clone(),
+        skills: member.skills.clone().into(),
+        max_per_day: member.max_per_day,
+        max_per_week: member.max_per_week,
     }
 }
 
@@ -118,6 +142,9 @@ pub(crate) async fn create(
         active: request.active.unwrap_or(true),
         kind: request.kind,
         service_ids: request.service_ids,
+        skills: request.skills.into(),
+        max_per_day: request.max_per_day,
+        max_per_week: request.max_per_week,
     };
     let change = ChangeBusiness {
         command: BusinessCommand::AddStaff { staff_id, member },
@@ -164,6 +191,9 @@ pub(crate) async fn patch(
         active: patch.active,
         kind: patch.kind,
         service_ids: patch.service_ids,
+        skills: patch.skills.map(Into::into),
+        max_per_day: patch.max_per_day,
+        max_per_week: patch.max_per_week,
     };
     let change = ChangeBusiness {
         command: BusinessCommand::ChangeStaff { staff_id, change, expected },

@@ -200,6 +200,13 @@ POST time-off start {"start": "2026-12-21", "end": "SOON"}
 POST time-off start {"start": "-009999-01-03T00:00:00Z", "end": "SOON"}
 POST time-off end {"start": "SOON", "end": "9999-12-30T22:00:00Z"}
 POST time-off why {"start": "SOON", "end": "LATER", "why": "x"}
+POST closures date_to {"date_from": "2026-12-24"}
+POST closures date_to {"date_from": "2026-12-24", "date_to": "2026-12-23"}
+POST closures date_to {"date_from": "2026-01-01", "date_to": "2027-01-02"}
+POST closures date_from {"date_from": "2026-02-30", "date_to": "2026-03-01"}
+POST closures date_from {"date_from": "-009999-01-03", "date_to": "2026-12-24"}
+POST closures date_to {"date_from": "2026-12-24", "date_to": "9999-12-31"}
+POST closures until {"date_from": "2026-12-24", "date_to": "2026-12-24", "until": "2026-12-26"}
 PATCH profile handle {"handle": "Salon Dana"}
 PATCH profile timezone {"timezone": "Nowhere"}
 PATCH profile currency {"currency": "usd"}
@@ -229,6 +236,19 @@ POST services price.currency {"name": "Cut", "duration_minutes": 30, "price": {"
 POST services price.currency {"name": "Cut", "duration_minutes": 30, "price": {"amount": 1, "currency": "$"}}
 POST services staff_ids[0] {"name": "Cut", "duration_minutes": 30, "staff_ids": ["x"], "price": {"amount": 1, "currency": "USD"}}
 POST services staff_ids[0] {"name": "Cut", "duration_minutes": 30, "staff_ids": ["staff_00000000000000000000000000000000"], "price": {"amount": 1, "currency": "USD"}}
+POST services skills[1] {"name": "Cut", "duration_minutes": 30, "skills": ["a", "A"], "price": {"amount": 1, "currency": "USD"}}
+POST services skills[0] {"name": "Cut", "duration_minutes": 30, "skills": [5], "price": {"amount": 1, "currency": "USD"}}
+POST services skills {"name": "Cut", "duration_minutes": 30, "skills": "a", "price": {"amount": 1, "currency": "USD"}}
+POST services window_days {"name": "Cut", "duration_minutes": 30, "window_days": 731, "price": {"amount": 1, "currency": "USD"}}
+POST services window_days {"name": "Cut", "duration_minutes": 30, "window_days": 0, "price": {"amount": 1, "currency": "USD"}}
+POST services min_notice_minutes {"name": "Cut", "duration_minutes": 30, "min_notice_minutes": 527041, "price": {"amount": 1, "currency": "USD"}}
+POST services min_notice_minutes {"name": "Cut", "duration_minutes": 30, "min_notice_minutes": -1, "price": {"amount": 1, "currency": "USD"}}
+POST staff skills[0] {"name": "Dana", "skills": [" "]}
+POST staff max_per_day {"name": "Dana", "max_per_day": 0}
+POST staff max_per_week {"name": "Dana", "max_per_week": 10001}
+POST services max_per_week {"name": "Cut", "duration_minutes": 30, "max_per_week": 0, "price": {"amount": 1, "currency": "USD"}}
+PATCH profile booking_policy.max_per_day {"booking_policy": {"max_per_day": 0}}
+PATCH profile booking_policy.max_per_week {"booking_policy": {"max_per_week": "many"}}
 POST staff service_ids[0] {"name": "Dana", "service_ids": [""]}
 POST staff active {"name": "Dana", "active": "yes"}
 POST register password {"email": "a@example.com", "password": "short", "business_name": "A"}
@@ -284,6 +304,7 @@ async fn control_characters_and_endless_texts_are_refused_in_every_field() {
     let staff = format!("/api/v1/business/staff/{}", salon.staff[0]);
     let (time_off, hire) = (format!("{staff}/time-off"), "/api/v1/business/staff");
     let cancel = format!("/api/v1/appointments/{appointment}/cancel");
+    let closed = json!({"date_from": "2026-12-24", "date_to": "2026-12-24"});
     let one = json!({"name": "Dana"});
     let profile = "/api/v1/business/profile";
     let cases = [
@@ -308,6 +329,7 @@ async fn control_characters_and_endless_texts_are_refused_in_every_field() {
         (Method::POST, hire, &one, "/email"),
         (Method::PATCH, staff.as_str(), &json!({}), "/email"),
         (Method::POST, time_off.as_str(), &away, "/reason"),
+        (Method::POST, "/api/v1/business/closures", &closed, "/reason"),
         (Method::POST, cancel.as_str(), &json!({}), "/reason"),
     ];
     for (method, path, body, to) in cases {

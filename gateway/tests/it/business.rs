@@ -13,13 +13,13 @@ const PROFILE: &str = "/api/v1/business/profile";
 const SERVICES: &str = "/api/v1/business/services";
 const STAFF: &str = "/api/v1/business/staff";
 
-async fn edit(client: &Client, path: &str, tag: &str, body: &Value) -> Answer {
+pub(crate) async fn edit(client: &Client, path: &str, tag: &str, body: &Value) -> Answer {
     let request = client.request(Method::PATCH, path).header("If-Match", tag);
     Answer::of(request.json(body).send().await.unwrap()).await
 }
 
 /// The first date at least two days ahead that is this day of the week, 0 = Monday.
-fn next(weekday: i8) -> Date {
+pub(crate) fn next(weekday: i8) -> Date {
     let mut date = TimeZone::UTC.to_datetime(start_in(48 * 60)).date();
     while date.weekday().to_monday_zero_offset() != weekday {
         date = date.tomorrow().unwrap();
@@ -28,7 +28,7 @@ fn next(weekday: i8) -> Date {
 }
 
 /// The starts on a date on the clock of the business, as HH:MM.
-async fn starts(salon: &Salon, date: Date) -> Vec<String> {
+pub(crate) async fn starts(salon: &Salon, date: Date) -> Vec<String> {
     let slots = salon.slots(&format!("&date={date}")).await;
     slots.iter().map(|slot| text(&slot["local_start"])[11..16].to_owned()).collect()
 }
@@ -103,6 +103,11 @@ async fn services_are_added_changed_and_archived() {
     let created = answer.expect(201);
     expected["id"] = created["id"].clone();
     expected["staff_ids"] = Value::Null;
+    expected["skills"] = json!([]);
+    expected["min_notice_minutes"] = Value::Null;
+    expected["window_days"] = Value::Null;
+    expected["max_per_day"] = Value::Null;
+    expected["max_per_week"] = Value::Null;
     assert_eq!(created, expected);
     assert_eq!(path, format!("{SERVICES}/{}", text(&created["id"])));
     let read = salon.owner.read(&path).await;
@@ -151,7 +156,8 @@ async fn staff_come_change_and_go_and_guests_see_it_at_once() {
     let (path, tag) = (answer.header("location").to_owned(), answer.header("etag").to_owned());
     let dana = answer.expect(201);
     let expected = json!({"id": dana["id"], "name": "Dana", "email": "dana@example.com",
-                          "active": true, "kind": "stylist", "service_ids": null});
+                          "active": true, "kind": "stylist", "service_ids": null,
+                          "skills": [], "max_per_day": null, "max_per_week": null});
     assert_eq!(dana, expected);
     let read = salon.owner.read(&path).await;
     assert_eq!(read.header("etag"), tag);

@@ -21,6 +21,7 @@ mod reminders;
 mod replay;
 mod replay_faults;
 mod reschedule;
+mod rules;
 mod salon;
 mod slots;
 mod stand;

@@ -50,6 +50,7 @@ struct Things {
     salon: Salon,
     email: String,
     time_off: String,
+    closure: String,
     /// To cancel, to delete, to complete, to miss, and one for its guest.
     appointments: Vec<String>,
     /// The path of a manage link, and the nonce that its view answered.
@@ -61,7 +62,8 @@ struct Things {
 /// Operations that end something come last. A new operation belongs in here.
 #[expect(clippy::too_many_lines, reason = "one line each")]
 fn table(things: &Things) -> Vec<Operation> {
-    let Things { salon, email, time_off, appointments, managed, feed, refresh_token } = things;
+    let Things { salon, email, time_off, closure, appointments, managed, feed, refresh_token } =
+        things;
     let one = |name: &'static str, access, path: String, body: Value, answer| Operation {
         name,
         access,
@@ -83,6 +85,7 @@ fn table(things: &Things) -> Vec<Operation> {
     let new_service =
         json!({"name": "Wash", "duration_minutes": 5, "price": {"amount": 1, "currency": "USD"}});
     let away = json!({"start": start_in(9_000), "end": start_in(9_060)});
+    let closed = json!({"date_from": "2026-12-24", "date_to": "2026-12-26"});
     let booking = salon.booking(0, start_in(3_000));
     let (link, nonce) = managed;
     let off = json!({ "nonce": nonce });
@@ -194,6 +197,15 @@ fn table(things: &Things) -> Vec<Operation> {
             200,
         ),
         one("GET /api/v1/public/feeds/{file}", Anybody, feed.clone(), json!(null), 200),
+        one("GET /api/v1/business/closures", Member, business("closures"), json!(null), 200),
+        one("POST /api/v1/business/closures", Owner, business("closures"), closed, 201),
+        one(
+            "DELETE /api/v1/business/closures/{id}",
+            Owner,
+            business(&format!("closures/{closure}")),
+            json!(null),
+            204,
+        ),
         one("GET /api/v1/calendars/{staff_id}", Member, calendar, json!(null), 200),
         one("POST /api/v1/appointments", Owner, "/api/v1/appointments".into(), by_owner, 201),
         one("GET /api/v1/appointments", Member, "/api/v1/appointments".into(), json!(null), 200),
@@ -278,6 +290,9 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let away = json!({"start": start_in(8_000), "end": start_in(8_060)});
     let path = format!("/api/v1/business/staff/{}/time-off", salon.staff[0]);
     let time_off = text(&salon.owner.post(&path, &away).await.expect(201)["id"]);
+    let closed = json!({"date_from": "2000-01-01", "date_to": "2000-01-01"});
+    let closed = salon.owner.post("/api/v1/business/closures", &closed).await.expect(201);
+    let closure = text(&closed["id"]);
     let mut appointments = vec![];
     for (staff, start) in [(0, start_in(2_000)), (0, start_in(2_100)), (0, begins), (1, begins)] {
         let booked = salon.book(staff, start).await.expect(201);
@@ -303,7 +318,7 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let managed = (link, nonce);
     let path = format!("/api/v1/business/staff/{}/calendar-feed", salon.staff[0]);
     let feed = path_of(&salon.owner.read(&path).await.expect(200)["url"]);
-    (Things { salon, email, time_off, appointments, managed, feed, refresh_token }, begins)
+    (Things { salon, email, time_off, closure, appointments, managed, feed, refresh_token }, begins)
 }
 
 /// Somebody who works for the business, until there are invitations.

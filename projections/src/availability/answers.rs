@@ -90,7 +90,8 @@ struct ByBytes;
 impl<B: Body> Weighter<SlotQuery, Arc<Answer<B>>> for ByBytes {
     fn weight(&self, _: &SlotQuery, answer: &Arc<Answer<B>>) -> u64 {
         let busy: usize = answer.facts.busy.values().map(|busy| busy.len()).sum();
-        (1_024 + answer.body.bytes() + busy * size_of::<Busy>()) as u64
+        let counts = answer.facts.counts.as_ref().map_or(0, |counts| counts.len());
+        (1_024 + answer.body.bytes() + busy * size_of::<Busy>() + counts * COUNT) as u64
     }
 }
 
@@ -102,6 +103,8 @@ const PARTS: usize = 4;
 const LIKELY_BYTES: u64 = 32 * 1024;
 /// What somebody changed in the tables by hand shows after so long.
 const LONGEST: Duration = Duration::from_secs(60);
+/// About what a count takes.
+const COUNT: usize = 64;
 /// Clocks of requests that overtake each other, and of a machine that is set right.
 const ASKEW: Duration = Duration::from_secs(5);
 
@@ -251,8 +254,9 @@ impl<B: Body> Answers<B> {
         let beat = self.0.pulse.last();
         let changes = match self.since(&answer) {
             Since::Nothing => vec![],
-            Since::Calendars(changes) => changes,
-            Since::Unknown => {
+            Since::Calendars(changes) if answer.facts.counts.is_none() => changes,
+            // What limits count is read anew.
+            Since::Calendars(_) | Since::Unknown => {
                 count("stale");
                 return Ok(None);
             }

@@ -1,7 +1,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, StaffId, TimeOffId, TimeSlot,
+    Aggregate, AppointmentId, BusinessId, ServiceId, StaffId, TimeOffId, TimeSlot, Zone,
+    availability::Counts,
     business::{Business, BusinessState},
     staff_calendar::{Busy, BusyKind, StaffCalendar},
     staff_schedule::{Hours, StaffSchedule},
@@ -32,6 +33,9 @@ pub(super) struct Facts {
     pub(super) hours: HashMap<StaffId, Arc<Hours>>,
     /// Of everybody whose calendar was read.
     pub(super) busy: HashMap<StaffId, Arc<Vec<Busy>>>,
+    /// What begins when, where limits are in force. It cannot be brought up to date: events of
+    /// calendars do not say for which service a visit is.
+    pub(super) counts: Option<Arc<Counts>>,
     /// Nothing in the log is missing in them, whether or not the model has applied it.
     pub(super) complete: bool,
 }
@@ -52,12 +56,19 @@ pub(super) struct Reach {
     pub(super) staff: Option<Vec<StaffId>>,
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
+    /// In which stretch the visits of the whole business are counted; `None` where nothing limits
+    /// them.
+    pub(super) counted: Option<TimeSlot>,
 }
 
 impl Reach {
     /// Nobody's: for the business alone.
-    pub(super) const NOTHING: Self =
-        Self { staff: Some(vec![]), from: Timestamp::UNIX_EPOCH, until: Timestamp::UNIX_EPOCH };
+    pub(super) const NOTHING: Self = Self {
+        staff: Some(vec![]),
+        from: Timestamp::UNIX_EPOCH,
+        until: Timestamp::UNIX_EPOCH,
+        counted: None,
+    };
 
     pub(super) fn covers(&self, other: &Self) -> bool {
         let staff = match (&self.staff, &other.staff) {
@@ -65,7 +76,12 @@ impl Reach {
             (Some(_), None) => false,
             (Some(all), Some(wanted)) => wanted.iter().all(|id| all.contains(id)),
         };
-        staff && self.from <= other.from && other.until <= self.until
+        let counted = match (&self.counted, &other.counted) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(all), Some(wanted)) => all.start() <= wanted.start() && wanted.end() <= all.end(),
+        };
+        staff && counted && self.from <= other.from && other.until <= self.until
     }
 }
 
@@ -89,6 +105,7 @@ SELECT named.id AS business_id,
        c.transaction_id::text::bigint AS transaction_id, c.position,
        roster.ids AS roster, hours.staff, hours.stamps, hours.texts,
        busy.who, busy.sources, busy.visits, busy.starts, busy.ends, busy.ahead, busy.behind,
+       counted.counted_staff, counted.counted_services, counted.counted_starts,
        late.looked, late.kinds, late.streams, late.types, late.versions, late.payloads
   FROM (SELECT coalesce($2, (SELECT d.business_id FROM directory d WHERE d.key = $1)) AS id) named
   LEFT JOIN consumer_checkpoint c ON c.consumer = $5
@@ -127,6 +144,12 @@ SELECT named.id AS business_id,
                  AND r.during && tstzrange($8, $9)) o
        ) busy
  CROSS JOIN LATERAL (
+       SELECT array_agg(v.staff_id) AS counted_staff, array_agg(v.service_id) AS counted_services,
+              array_agg(lower(v.during)) AS counted_starts
+         FROM reserved_time v
+        WHERE v.business_id = b.business_id AND lower(v.during) >= $12 AND lower(v.during) < $13
+       ) counted
+ CROSS JOIN LATERAL (
        SELECT count(*) AS looked,
               array_agg(e.aggregate_type) FILTER (WHERE e.theirs) AS kinds,
               array_agg(e.aggregate_id) FILTER (WHERE e.theirs) AS streams,
@@ -155,11 +178,16 @@ impl Availability {
         }
         let known = self.known.business(place);
         let near = reach(known.as_ref().map(|(_, parsed)| parsed.value.as_ref()));
-        let facts = self.read(place, &near).await?;
-        if near.covers(&reach(Some(&facts.state))) {
-            return Ok(facts);
+        let mut facts = self.read(place, &near).await?;
+        let mut needed = reach(Some(&facts.state));
+        if !near.covers(&needed) {
+            facts = self.read(place, &reach(None)).await?;
+            needed = reach(Some(&facts.state));
         }
-        self.read(place, &reach(None)).await
+        if needed.counted.is_none() {
+            facts.counts = None;
+        }
+        Ok(facts)
     }
 
     async fn read(&self, place: &Place, reach: &Reach) -> Result<Facts, SlotsError> {
@@ -220,6 +248,8 @@ impl<'a> Question<'a> {
             .bind(self.reach.until.to_sqlx())
             .bind([Business::TYPE, StaffSchedule::TYPE, StaffCalendar::TYPE])
             .bind(MOST_LATE)
+            .bind(self.reach.counted.map(|span| span.start().to_sqlx()))
+            .bind(self.reach.counted.map(|span| span.end().to_sqlx()))
             .fetch_one(connection)
             .await
     }
@@ -242,9 +272,11 @@ impl<'a> Question<'a> {
             Some(json) => known.learn_business(business_id, stamp, json)?,
             None => self.business.map(|(_, parsed)| parsed.value),
         };
+        let state = state.ok_or(SlotsError::NotFound)?;
         let mut facts = Facts {
             business_id,
-            state: state.ok_or(SlotsError::NotFound)?,
+            counts: Some(Arc::new(counts(row, &state.profile.value.timezone)?)),
+            state,
             model: row.try_get("model")?,
             position,
             hours: hours(row, &self.hours, known)?,
@@ -301,6 +333,18 @@ fn hours(
         all.insert(id, hours);
     }
     Ok(all)
+}
+
+fn counts(row: &PgRow, zone: &Zone) -> Result<Counts, ReadError> {
+    let staff: Vec<Uuid> = column(row, "counted_staff")?;
+    let services: Vec<Option<Uuid>> = column(row, "counted_services")?;
+    let starts: Vec<Micros> = column(row, "counted_starts")?;
+    let mut counts = Counts::default();
+    for ((staff_id, service_id), start) in staff.into_iter().zip(services).zip(starts) {
+        let service_id = service_id.map(ServiceId::new);
+        counts.add(zone, start.instant()?, StaffId::new(staff_id), service_id);
+    }
+    Ok(counts)
 }
 
 fn busy(row: &PgRow) -> Result<HashMap<StaffId, Arc<Vec<Busy>>>, ReadError> {

@@ -1,4 +1,4 @@
-//! What slots are computed from: rules, hours, and what occupies the calendars.
+//! What slots are computed from: rules, hours, what occupies the calendars, and what limits count.
 //!
 //! `facts` reads all of it in one round trip and `slots` lists. `answers` keeps both, and asks the
 //! `pulse` what has changed since.

@@ -1,8 +1,7 @@
 use domain::{
     ServiceId, StaffId, TimeSlot, Zone,
-    availability::{self, Rules, start_of_day},
+    availability::{self, Counts, Rules, start_of_day},
     business::BusinessState,
-    staff_schedule::Hours,
 };
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
 use streams::Cursor;
@@ -114,6 +113,8 @@ const MOST: usize = 20_000;
 const REACH: SignedDuration = SignedDuration::from_hours(24);
 /// As far as a day, a visit and its buffers, and the buffer of a neighbour can reach.
 const FARTHEST: SignedDuration = SignedDuration::from_hours(26 + 24 + 24 + 24);
+/// The week of a date begins and ends no farther from it, whatever clocks do meanwhile.
+const WEEK: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// No zone is farther from UTC.
 const MOST_OFFSET: SignedDuration = SignedDuration::from_hours(15);
 
@@ -180,26 +181,34 @@ impl SlotQuery {
         let Some(state) = state else {
             let (from, until) = self.span.widest();
             let staff = self.staff_id.map(|id| vec![id]);
-            return Reach { staff, from: early(from, FARTHEST), until: late(until, FARTHEST) };
+            let counted = TimeSlot::try_new(early(from, WEEK), late(until, WEEK)).ok();
+            let (from, until) = (early(from, FARTHEST), late(until, FARTHEST));
+            return Reach { staff, from, until, counted };
         };
         let Ok(service_id) = self.service(state) else { return Reach::NOTHING };
-        let closed = Hours::default();
-        let Some(rules) = rules(state, service_id, &closed) else { return Reach::NOTHING };
-        let (from, until) = self.span.instants(rules.zone);
-        let span = availability::deciding_range(&rules, from, until);
-        let staff = Some(self.staff(state, service_id));
-        Reach { staff, from: early(span.start(), REACH), until: late(span.end(), REACH) }
+        let Some(service) = state.services.get(&service_id) else { return Reach::NOTHING };
+        let zone = &state.profile.value.timezone;
+        let (from, until) = self.span.instants(zone);
+        let span = availability::deciding_range(zone, &service.value, from, until);
+        let staff = self.staff(state, service_id);
+        let limited = state.is_limited(service_id, staff.iter().copied());
+        let counted = limited.then(|| availability::counting_range(zone, from, until));
+        let (from, until) = (early(span.start(), REACH), late(span.end(), REACH));
+        Reach { staff: Some(staff), from, until, counted }
     }
 
     pub(super) fn list(&self, facts: &Facts, now: Timestamp) -> Result<SlotList, SlotsError> {
         let service_id = self.service(&facts.state)?;
         let business = &facts.state.profile.value.timezone;
         let (from, until) = self.span.instants(business);
+        let no_counts = Counts::default();
+        let counts = facts.counts.as_deref().unwrap_or(&no_counts);
         let mut slots = Vec::new();
         let mut unchanged = Timestamp::MAX;
         for staff_id in self.staff(&facts.state, service_id) {
             let Some(hours) = facts.hours.get(&staff_id) else { continue };
-            let Some(rules) = rules(&facts.state, service_id, hours) else { continue };
+            let rules = Rules::of(&facts.state, service_id, staff_id, hours, counts);
+            let Some(rules) = rules else { continue };
             let occupied = facts.busy.get(&staff_id).map_or(&[][..], |busy| busy.as_slice());
             let found = availability::slots(&rules, occupied, from, until, now);
             unchanged = unchanged.min(availability::unchanged_until(&rules, &found, until, now));
@@ -216,20 +225,6 @@ impl SlotQuery {
             until: unchanged,
         })
     }
-}
-
-fn rules<'a>(
-    state: &'a BusinessState,
-    service_id: ServiceId,
-    hours: &'a Hours,
-) -> Option<Rules<'a>> {
-    let profile = &state.profile.value;
-    Some(Rules {
-        zone: &profile.timezone,
-        policy: &profile.booking_policy,
-        service: &state.services.get(&service_id)?.value,
-        hours,
-    })
 }
 
 impl Availability {

@@ -157,7 +157,7 @@ impl World {
         let stream = StreamKey::of::<Business>(BusinessId::new(self.business));
         let event = if self.sequences.contains_key(&stream) {
             let name = format!("Staff {what}");
-            let member = StaffMember { name, kind: None, active: true, service_ids: None };
+            let member = StaffMember::new(name);
             BusinessEvent::StaffAdded { staff_id: StaffId::new(id), member }
         } else {
             BusinessEvent::Registered { profile: Profile::new("N".into(), "n".into(), Zone::UTC) }

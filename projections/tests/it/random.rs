@@ -1,13 +1,14 @@
 //! Changes of every kind, in any order, while the model follows or lags.
 
 use domain::{
-    TimeSlot, Zone,
+    ClosureId, TimeSlot, Zone,
     business::{
-        BusinessCommand, PolicyChange, ProfileChange, ServiceChange, SlotGrid, StaffChange,
+        BusinessCommand, Closure, PolicyChange, ProfileChange, ServiceChange, Skills, SlotGrid,
+        StaffChange,
     },
     staff_schedule::{DayWindow, Hours, WallMinute, Window},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan, civil::date};
 use projections::availability::{Answers, Availability, OfferedSlot, Place, SlotQuery, SlotSpan};
 use streams::{Cursor, Database};
 use testkit::postgres::TestDatabase;
@@ -41,11 +42,16 @@ fn hours(dice: &mut Dice) -> Hours {
     Hours { weekly: days.map(|day| DayWindow { day, window }).collect(), ..Hours::default() }
 }
 
+fn skills(dice: &mut Dice) -> Skills {
+    let all = ["cut", "wash"].iter().filter(|_| dice.roll(3) == 0);
+    all.map(|skill| (*skill).to_owned()).collect::<Vec<_>>().into()
+}
+
 /// One change of any kind.
 async fn change(salon: &mut Salon, dice: &mut Dice, free: &[OfferedSlot]) -> Cursor {
     let staff_id = dice.one(&salon.staff);
     let service_id = salon.service_id;
-    match dice.roll(12) {
+    match dice.roll(15) {
         0..=3 if !free.is_empty() => salon.book(dice.one(free)).await,
         4 | 5 if !salon.booked.is_empty() => salon.cancel(dice.roll(salon.booked.len())).await,
         6 => salon.set_hours(staff_id, hours(dice)).await,
@@ -61,6 +67,10 @@ async fn change(salon: &mut Salon, dice: &mut Dice, free: &[OfferedSlot]) -> Cur
                 duration_minutes: Some(dice.one(&[15, 30, 45, 90])),
                 buffer_before_minutes: Some(dice.one(&[0, 0, 20])),
                 buffer_after_minutes: Some(dice.one(&[0, 0, 60])),
+                min_notice_minutes: Some(dice.one(&[None, None, Some(0), Some(300)])),
+                window_days: Some(dice.one(&[None, None, Some(1), Some(9)])),
+                skills: Some(skills(dice)),
+                max_per_day: Some(dice.one(&[None, None, Some(2)])),
                 ..ServiceChange::default()
             };
             salon
@@ -69,8 +79,25 @@ async fn change(salon: &mut Salon, dice: &mut Dice, free: &[OfferedSlot]) -> Cur
         }
         10 => {
             let active = Some(dice.roll(3) > 0);
-            let change = StaffChange { active, ..StaffChange::default() };
+            let max_per_week = Some(dice.one(&[None, None, Some(3)]));
+            let change = StaffChange {
+                active,
+                skills: Some(skills(dice)),
+                max_per_week,
+                ..StaffChange::default()
+            };
             salon.change(BusinessCommand::ChangeStaff { staff_id, change, expected: None }).await
+        }
+        11 => {
+            let date_from = date(2026, 3, 1) + i64::try_from(dice.roll(10)).unwrap().days();
+            let date_to = date_from + i64::try_from(dice.roll(4)).unwrap().days();
+            let closure = Closure { date_from, date_to, reason: None };
+            let closure_id = ClosureId::new(crate::salon::id());
+            salon.change(BusinessCommand::AddClosure { closure_id, closure }).await
+        }
+        12 | 13 if salon.closed().is_some() => {
+            let closure_id = salon.closed().unwrap();
+            salon.change(BusinessCommand::RemoveClosure { closure_id }).await
         }
         _ => {
             let zones = ["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati"];
@@ -81,6 +108,7 @@ async fn change(salon: &mut Salon, dice: &mut Dice, free: &[OfferedSlot]) -> Cur
                     slot_grid: Some(dice.one(&[SlotGrid::Packed, SlotGrid::Aligned])),
                     min_notice_minutes: Some(dice.one(&[0, 120])),
                     window_days: Some(dice.one(&[3, 90])),
+                    max_per_day: Some(dice.one(&[None, None, Some(3)])),
                     ..PolicyChange::default()
                 }),
                 ..ProfileChange::default()

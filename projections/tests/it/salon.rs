@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, CalendarWeek, Decide, Money, ServiceId, StaffId,
-    TimeOffId, TimeSlot, Zone,
+    Aggregate, AppointmentId, BusinessId, CalendarWeek, ClosureId, Decide, Money, ServiceId,
+    StaffId, TimeOffId, TimeSlot, Zone,
     business::{Business, BusinessCommand, BusinessEvent, Profile, Service, StaffMember},
     staff_calendar::{self, StaffCalendar, StaffCalendarEvent},
     staff_schedule::{Hours, StaffSchedule, StaffScheduleEvent},
@@ -95,12 +95,7 @@ impl Salon {
         salon.change(BusinessCommand::AddService { service_id, service: service(30) }).await;
         for n in 0..staff {
             let staff_id = StaffId::new(id());
-            let member = StaffMember {
-                name: format!("Staff {n}"),
-                active: true,
-                kind: None,
-                service_ids: None,
-            };
+            let member = StaffMember::new(format!("Staff {n}"));
             salon.change(BusinessCommand::AddStaff { staff_id, member }).await;
             salon.set_hours(staff_id, Hours::office()).await;
             salon.staff.push(staff_id);
@@ -133,6 +128,11 @@ impl Salon {
         self.log.commit(unit).await.unwrap()
     }
 
+    /// One of its closures.
+    pub(crate) fn closed(&self) -> Option<ClosureId> {
+        self.state.registered().and_then(|state| state.closures.iter().next()).map(|(id, _)| id)
+    }
+
     /// Also lists the names, as the commands do, in the same transaction.
     pub(crate) async fn change(&mut self, command: BusinessCommand) -> Cursor {
         let events = self.state.decide(command).unwrap();
@@ -156,7 +156,9 @@ impl Salon {
                 | BusinessEvent::ServiceChanged { .. }
                 | BusinessEvent::ServiceArchived { .. }
                 | BusinessEvent::StaffChanged { .. }
-                | BusinessEvent::StaffRemoved { .. } => {}
+                | BusinessEvent::StaffRemoved { .. }
+                | BusinessEvent::ClosureAdded { .. }
+                | BusinessEvent::ClosureRemoved { .. } => {}
             }
         }
         if self.handle() != old {
@@ -208,6 +210,7 @@ impl Salon {
         unit.reserve(ReservedTime {
             appointment_id,
             staff_id,
+            service_id: self.service_id,
             slot,
             buffer_before_minutes: before,
             buffer_after_minutes: after,
@@ -279,15 +282,7 @@ impl Salon {
 }
 
 pub(crate) fn service(minutes: u32) -> Service {
-    Service {
-        name: "Cut".to_owned(),
-        description: None,
-        duration_minutes: minutes,
-        price: Money { amount: 4500, currency: "USD".parse().unwrap() },
-        buffer_before_minutes: 0,
-        buffer_after_minutes: 0,
-        staff_ids: None,
-    }
+    Service::new("Cut", minutes, Money { amount: 4500, currency: "USD".parse().unwrap() })
 }
 
 fn weeks(staff_id: StaffId, span: &TimeSlot) -> Vec<StreamKey> {

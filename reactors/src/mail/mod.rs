@@ -130,18 +130,9 @@ mod tests {
         });
         business.apply(BusinessEvent::ServiceAdded {
             service_id,
-            service: Service {
-                name: "Cut".into(),
-                description: None,
-                duration_minutes: 30,
-                price,
-                buffer_before_minutes: 0,
-                buffer_after_minutes: 0,
-                staff_ids: None,
-            },
+            service: Service::new("Cut", 30, price),
         });
-        let member =
-            StaffMember { name: "Dana".into(), active: true, kind: None, service_ids: None };
+        let member = StaffMember::new("Dana");
         business.apply(BusinessEvent::StaffAdded { staff_id, member });
         let start: Timestamp = "2026-07-06T13:00:00Z".parse().unwrap();
         let visit = Visit {

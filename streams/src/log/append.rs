@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
-use domain::{BusinessId, CustomerId};
+use domain::{BusinessId, CustomerId, TimeSlot};
+use jiff::civil::Date;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::{
-    CommitError, Histories, StreamKey, UnitOfWork, as_of, customers::Customers, group::Group,
-    statement::execute,
+    CommitError, Histories, Standing, StreamKey, UnitOfWork, as_of, customers::Customers,
+    group::Group, places, statement::execute,
 };
 use crate::{Cursor, Database, Nudge};
 
@@ -51,6 +52,21 @@ impl Log {
     ) -> Result<Histories, CommitError> {
         let loading = as_of(self.database.pool(), business_id, keys, None);
         self.database.within(loading).await.map_err(store)
+    }
+
+    /// What the limits of a business are held against: the visits that begin in the span, and the
+    /// places that are taken of the dates `first` to `last`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn standing(
+        &self,
+        business_id: BusinessId,
+        span: &TimeSlot,
+        [first, last]: [Date; 2],
+    ) -> Result<Standing, CommitError> {
+        let reading = places::standing(self.database.pool(), business_id, span, [first, last]);
+        self.database.within(reading).await.map_err(store)
     }
 
     /// The customers of a business with these e-mail addresses, one for each address; `None` for one

@@ -10,7 +10,7 @@ use crate::Cursor;
 /// Everything in one statement: one round trip, one implicit transaction, for one command or for
 /// many that are flushed together. The guard stands in the WHERE of the events, because in a CTE that
 /// nothing refers to it would silently never run. Taking time refers to giving it back, or it would
-/// run first and a moved visit would meet its own row.
+/// run first and a moved visit would meet its own row; so too with places.
 const APPEND: &str = "
 WITH event AS (
   INSERT INTO events (business_id, aggregate_type, aggregate_id, sequence, event_id, event_type,
@@ -53,12 +53,23 @@ WITH event AS (
   RETURNING r.appointment_id
 ), reserved AS (
   INSERT INTO reserved_time (business_id, appointment_id, staff_id, during,
-                             buffer_before_minutes, buffer_after_minutes)
-  SELECT r.business, r.appointment, r.staff, tstzrange(r.starts, r.ends), r.before, r.after
+                             buffer_before_minutes, buffer_after_minutes, service_id)
+  SELECT r.business, r.appointment, r.staff, tstzrange(r.starts, r.ends), r.before, r.after,
+         r.service
     FROM unnest($39::uuid[], $40::uuid[], $41::uuid[], $42::timestamptz[], $43::timestamptz[],
-                $44::integer[], $45::integer[])
-      AS r (business, appointment, staff, starts, ends, before, after)
+                $44::integer[], $45::integer[], $46::uuid[])
+      AS r (business, appointment, staff, starts, ends, before, after, service)
    WHERE (SELECT count(*) FROM released) >= 0
+), emptied AS (
+  DELETE FROM visit_place p USING unnest($37::uuid[], $38::uuid[]) AS gone (business, appointment)
+   WHERE p.appointment_id = gone.appointment AND p.business_id = gone.business
+  RETURNING p.appointment_id
+), placed AS (
+  INSERT INTO visit_place (business_id, appointment_id, subject_id, period, first_date, place)
+  SELECT p.business, p.appointment, p.subject, p.period, p.first, p.place
+    FROM unnest($47::uuid[], $48::uuid[], $49::uuid[], $50::text[], $51::date[], $52::integer[])
+      AS p (business, appointment, subject, period, first, place)
+   WHERE (SELECT count(*) FROM emptied) >= 0
 )
 SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS position FROM event";
 
@@ -186,6 +197,17 @@ fn with_rest<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
         |(_, r)| r.slot.end().to_sqlx(),
         |(_, r)| small(r.buffer_before_minutes),
         |(_, r)| small(r.buffer_after_minutes),
+        |(_, r)| r.service_id.uuid(),
+    );
+    rows!(
+        query,
+        of(units, |unit| &unit.places),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, p)| p.appointment_id.uuid(),
+        |(_, p)| p.key.subject,
+        |(_, p)| p.key.period.as_str(),
+        |(_, p)| p.key.first.to_sqlx(),
+        |(_, p)| small(p.place),
     );
     query
 }

@@ -1,9 +1,9 @@
-use domain::{AppointmentId, CustomerId, Decide, DomainEvent, StaffId, TimeSlot};
+use domain::{AppointmentId, CustomerId, Decide, DomainEvent, ServiceId, StaffId, TimeSlot};
 use jiff::civil::Date;
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
-use super::{CommitError, Loaded, StreamKey};
+use super::{CommitError, Loaded, StreamKey, TakenPlace};
 use crate::{CommandContext, Origin, clock};
 
 /// All that one command changes: committed in one statement, or not at all.
@@ -18,6 +18,7 @@ pub struct UnitOfWork {
     pub(super) contact: Option<Contact>,
     pub(super) reserve: Vec<ReservedTime>,
     pub(super) release: Vec<Uuid>,
+    pub(super) places: Vec<TakenPlace>,
 }
 
 #[derive(Debug)]
@@ -88,6 +89,8 @@ pub struct ReservedTime {
     pub appointment_id: AppointmentId,
     /// Whose time.
     pub staff_id: StaffId,
+    /// For those who count visits.
+    pub service_id: ServiceId,
     /// Without buffers.
     pub slot: TimeSlot,
     /// For those who list slots.
@@ -110,6 +113,7 @@ impl UnitOfWork {
             contact: None,
             reserve: Vec::new(),
             release: Vec::new(),
+            places: Vec::new(),
         }
     }
 
@@ -194,7 +198,12 @@ impl UnitOfWork {
         self.reserve.push(row);
     }
 
-    /// Gives time in the second wall back.
+    /// Takes a place of a day or week that has a limit.
+    pub fn take_place(&mut self, place: TakenPlace) {
+        self.places.push(place);
+    }
+
+    /// Gives time in the second wall back, and the places that the visit took.
     pub fn release(&mut self, appointment_id: AppointmentId) {
         self.release.push(appointment_id.uuid());
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, slice};
 
-use domain::{AppointmentId, BusinessId, CustomerId, StaffId, TimeSlot};
+use domain::{AppointmentId, BusinessId, CustomerId, ServiceId, StaffId, TimeSlot};
 use futures::future::join_all;
 use jiff::civil::{Date, date};
 use proptest::prelude::*;
@@ -26,6 +26,7 @@ fn visit(appointment: AppointmentId, staff: StaffId, from: &str, minutes: u32) -
     ReservedTime {
         appointment_id: appointment,
         staff_id: staff,
+        service_id: ServiceId::new(clock::new_id()),
         slot: TimeSlot::lasting(format!("2026-03-02T{from}:00Z").parse().unwrap(), minutes)
             .unwrap(),
         buffer_before_minutes: 0,

@@ -7,5 +7,6 @@ mod fan_out;
 mod feed;
 mod group;
 mod log;
+mod places;
 mod stock_reader;
 mod tally;
