@@ -7,11 +7,12 @@ use uuid::Uuid;
 use super::{CommitError, StreamKey, UnitOfWork, unit::NewEvent};
 use crate::Cursor;
 
-/// Everything in one statement: one round trip, one implicit transaction, for one command or for
-/// many that are flushed together. The guard stands in the WHERE of the events, because in a CTE that
-/// nothing refers to it would silently never run. Taking time refers to giving it back, or it would
-/// run first and a moved visit would meet its own row; so too with places.
-const APPEND: &str = "
+/// What every command has: events, the answer, the usage count, contact and time taken. The guard
+/// stands in the WHERE of the events, because in a CTE that nothing refers to it would silently never
+/// run.
+macro_rules! plain {
+    () => {
+        "
 WITH event AS (
   INSERT INTO events (business_id, aggregate_type, aggregate_id, sequence, event_id, event_type,
                       event_version, payload, actor, correlation_id, causation_id, traceparent,
@@ -40,28 +41,60 @@ WITH event AS (
   SELECT * FROM unnest($21::uuid[], $22::date[], $23::integer[], $24::integer[])
   ON CONFLICT (business_id, month)
   DO UPDATE SET used = monthly_usage.used + excluded.used, cap = excluded.cap
-), known AS (
-  INSERT INTO customer (business_id, customer_id, name, email, phone)
-  SELECT * FROM unnest($25::uuid[], $26::uuid[], $27::text[], $28::text[], $29::text[])
 ), given AS (
   INSERT INTO appointment_private (business_id, appointment_id, name, email, phone, timezone, notes)
-  SELECT * FROM unnest($30::uuid[], $31::uuid[], $32::text[], $33::text[], $34::text[],
-                       $35::text[], $36::text[])
-), released AS (
-  DELETE FROM reserved_time r USING unnest($37::uuid[], $38::uuid[]) AS gone (business, appointment)
-   WHERE r.appointment_id = gone.appointment AND r.business_id = gone.business
-  RETURNING r.appointment_id
-), reserved AS (
+  SELECT * FROM unnest($25::uuid[], $26::uuid[], $27::text[], $28::text[], $29::text[],
+                       $30::text[], $31::text[])
+)"
+    };
+}
+
+/// Time taken. It refers to time given back, where there is any, or it would run first and a moved
+/// visit would meet its own row.
+macro_rules! reserved {
+    ($after:literal) => {
+        concat!(
+            ", reserved AS (
   INSERT INTO reserved_time (business_id, appointment_id, staff_id, during,
                              buffer_before_minutes, buffer_after_minutes, service_id)
   SELECT r.business, r.appointment, r.staff, tstzrange(r.starts, r.ends), r.before, r.after,
          r.service
-    FROM unnest($39::uuid[], $40::uuid[], $41::uuid[], $42::timestamptz[], $43::timestamptz[],
-                $44::integer[], $45::integer[], $46::uuid[])
-      AS r (business, appointment, staff, starts, ends, before, after, service)
-   WHERE (SELECT count(*) FROM released) >= 0
+    FROM unnest($32::uuid[], $33::uuid[], $34::uuid[], $35::timestamptz[], $36::timestamptz[],
+                $37::integer[], $38::integer[], $39::uuid[])
+      AS r (business, appointment, staff, starts, ends, before, after, service)",
+            $after,
+            "
+)"
+        )
+    };
+}
+
+/// The end of either.
+macro_rules! cursor {
+    () => {
+        "
+SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS position FROM event"
+    };
+}
+
+/// Everything in one statement: one round trip, one implicit transaction, for one command or for
+/// many that are flushed together. This one is for those of which none has more than most: parts
+/// without rows would cost every booking of a guest who is known.
+const PLAIN: &str = concat!(plain!(), reserved!(""), cursor!());
+
+/// The same with all that a command can have: customers who become known, time given back, and places
+/// of days and weeks that have a limit, which are given back before they are taken, too.
+const WHOLE: &str = concat!(
+    plain!(),
+    ", known AS (
+  INSERT INTO customer (business_id, customer_id, name, email, phone)
+  SELECT * FROM unnest($40::uuid[], $41::uuid[], $42::text[], $43::text[], $44::text[])
+), released AS (
+  DELETE FROM reserved_time r USING unnest($45::uuid[], $46::uuid[]) AS gone (business, appointment)
+   WHERE r.appointment_id = gone.appointment AND r.business_id = gone.business
+  RETURNING r.appointment_id
 ), emptied AS (
-  DELETE FROM visit_place p USING unnest($37::uuid[], $38::uuid[]) AS gone (business, appointment)
+  DELETE FROM visit_place p USING unnest($45::uuid[], $46::uuid[]) AS gone (business, appointment)
    WHERE p.appointment_id = gone.appointment AND p.business_id = gone.business
   RETURNING p.appointment_id
 ), placed AS (
@@ -70,8 +103,10 @@ WITH event AS (
     FROM unnest($47::uuid[], $48::uuid[], $49::uuid[], $50::text[], $51::date[], $52::integer[])
       AS p (business, appointment, subject, period, first, place)
    WHERE (SELECT count(*) FROM emptied) >= 0
-)
-SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS position FROM event";
+)",
+    reserved!("\n   WHERE (SELECT count(*) FROM released) >= 0"),
+    cursor!()
+);
 
 type Statement<'a> = Query<'a, Postgres, PgArguments>;
 
@@ -109,8 +144,11 @@ pub(super) async fn execute(
     guards.sort();
     guards.dedup();
 
-    let query = with_events(sqlx::query(APPEND), &events, &guards);
-    let row = with_rest(query, units).fetch_one(executor).await?;
+    let more = units.iter().any(|unit| unit.has_more());
+    let query = with_events(sqlx::query(if more { WHOLE } else { PLAIN }), &events, &guards);
+    let query = with_rest(query, units);
+    let query = if more { with_more(query, units) } else { query };
+    let row = query.fetch_one(executor).await?;
     Ok(Cursor::new(row.try_get("transaction_id")?, row.try_get("position")?))
 }
 
@@ -163,15 +201,6 @@ fn with_rest<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
     );
     rows!(
         query,
-        of(units, |unit| unit.customer.as_ref()),
-        |(unit, _)| unit.context.business_id.uuid(),
-        |(_, c)| c.customer_id.uuid(),
-        |(_, c)| c.name.as_str(),
-        |(_, c)| c.email.as_deref(),
-        |(_, c)| c.phone.as_deref(),
-    );
-    rows!(
-        query,
         of(units, |unit| unit.contact.as_ref()),
         |(unit, _)| unit.context.business_id.uuid(),
         |(_, c)| c.appointment_id.uuid(),
@@ -180,12 +209,6 @@ fn with_rest<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
         |(_, c)| c.phone.as_deref(),
         |(_, c)| c.timezone.as_deref(),
         |(_, c)| c.notes.as_deref(),
-    );
-    rows!(
-        query,
-        of(units, |unit| &unit.release),
-        |(unit, _)| unit.context.business_id.uuid(),
-        |(_, appointment)| **appointment,
     );
     rows!(
         query,
@@ -198,6 +221,26 @@ fn with_rest<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
         |(_, r)| small(r.buffer_before_minutes),
         |(_, r)| small(r.buffer_after_minutes),
         |(_, r)| r.service_id.uuid(),
+    );
+    query
+}
+
+/// What only some commands have.
+fn with_more<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statement<'a> {
+    rows!(
+        query,
+        of(units, |unit| unit.customer.as_ref()),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, c)| c.customer_id.uuid(),
+        |(_, c)| c.name.as_str(),
+        |(_, c)| c.email.as_deref(),
+        |(_, c)| c.phone.as_deref(),
+    );
+    rows!(
+        query,
+        of(units, |unit| &unit.release),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, appointment)| **appointment,
     );
     rows!(
         query,

@@ -203,6 +203,11 @@ impl UnitOfWork {
         self.places.push(place);
     }
 
+    /// Whether it has what most commands have not.
+    pub(super) const fn has_more(&self) -> bool {
+        self.customer.is_some() || !self.release.is_empty() || !self.places.is_empty()
+    }
+
     /// Gives time in the second wall back, and the places that the visit took.
     pub fn release(&mut self, appointment_id: AppointmentId) {
         self.release.push(appointment_id.uuid());
