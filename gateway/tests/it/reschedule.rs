@@ -249,3 +249,58 @@ async fn many_changes_at_once_leave_one_reminder_to_come() {
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_keeps_to_the_limits_of_its_new_day_and_does_not_count_itself() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 2).await;
+    salon.set(&json!({"booking_policy": {"max_per_day": 1}})).await;
+    // Noon, so that an hour more is the same day.
+    let noon = |days: i64| {
+        let day = start_in(days * 1_440).to_zoned(jiff::tz::TimeZone::UTC).start_of_day().unwrap();
+        day.timestamp() + SignedDuration::from_hours(12)
+    };
+    let (one, two) = (booked(&salon, 0, noon(3)).await, booked(&salon, 1, noon(4)).await);
+    let told = moved(&salon, &one, json!({"start": noon(4)})).await;
+    assert_eq!(told.problem(422, "limit_reached")["scope"], "business");
+    let past_the_hours = json!({"start": noon(4), "override": ["outside_hours", "min_notice"]});
+    moved(&salon, &one, past_the_hours).await.problem(422, "limit_reached");
+    let later = noon(3) + SignedDuration::from_hours(1);
+    moved(&salon, &one, json!({"start": later})).await.expect(200);
+    change(&salon, &two, "cancel", &json!({})).await.expect(200);
+    moved(&salon, &one, json!({"start": noon(4)})).await.expect(200);
+    // The day that it left takes another; the one that it came to does not.
+    reinstated(&salon, &two).await.problem(422, "limit_reached");
+    booked(&salon, 0, later).await;
+    let why = format!("service_id={}&staff_id={}", salon.service_id, salon.staff[0]);
+    let full = noon(4) + SignedDuration::from_hours(2);
+    let explain = format!("/api/v1/public/slots/explain?{why}&start={full}");
+    let told = salon.guest.read(&explain).await.expect(200);
+    assert_eq!(told["reasons"][0]["rule"], "limit_reached", "{told}");
+    assert!(told["reasons"][0]["event_id"].is_string(), "{told}");
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_moves_into_a_closed_day_unless_the_owner_says_so() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let (start, closed) = (start_in(3 * 1_440), start_in(6 * 1_440));
+    let id = booked(&salon, 0, start).await;
+    let date = closed.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let closure = json!({"date_from": date, "date_to": date, "reason": "Holiday"});
+    salon.owner.post("/api/v1/business/closures", &closure).await.expect(201);
+    let told = moved(&salon, &id, json!({"start": closed})).await;
+    assert_eq!(told.problem(422, "outside_availability")["rule"], "closed");
+    let anyway = json!({"start": closed, "override": ["outside_hours"]});
+    assert_eq!(moved(&salon, &id, anyway).await.expect(200)["start"], json!(closed));
+    let why = format!("service_id={}&staff_id={}", salon.service_id, salon.staff[0]);
+    let asked = closed + SignedDuration::from_mins(30);
+    let explain = format!("/api/v1/public/slots/explain?{why}&start={asked}");
+    let told = salon.guest.read(&explain).await.expect(200);
+    assert_eq!(told["reasons"][0]["rule"], "closed", "{told}");
+    assert!(told["reasons"][0]["since"].is_string(), "{told}");
+    stand.addresses.assert_healthy();
+}
