@@ -31,14 +31,14 @@ app_is_ready() {
 # Sets APPTREMIND_HTTP_PORT and APPTREMIND_ADMIN_PORT.
 app_port() {
   export APPTREMIND_HTTP_PORT=${APPTREMIND_HTTP_PORT:-8080}
-  if [ "$APPTREMIND_HTTP_PORT" = 0 ]; then APPTREMIND_HTTP_PORT=$(remembered_port "$SERVERS/http.port"); fi
+  if [ "$APPTREMIND_HTTP_PORT" = 0 ]; then own_port "$SERVERS/http.port" && APPTREMIND_HTTP_PORT=$(cat "$SERVERS/http.port"); fi
   case $APPTREMIND_HTTP_PORT in
     *[!0-9]*) die "APPTREMIND_HTTP_PORT is \"$APPTREMIND_HTTP_PORT\", which is not a port." "give a number, for example 8081." ;;
   esac
   if port_open "$APPTREMIND_HTTP_PORT"; then
     die "port $APPTREMIND_HTTP_PORT is taken by another program." "choose another one: APPTREMIND_HTTP_PORT=$(free_port) ./scripts/$RUN_NAME (0 chooses a free one)."
   fi
-  if [ -z "${APPTREMIND_ADMIN_PORT:-}" ]; then APPTREMIND_ADMIN_PORT=$(remembered_port "$SERVERS/admin.port"); fi
+  if [ -z "${APPTREMIND_ADMIN_PORT:-}" ]; then own_port "$SERVERS/admin.port" && APPTREMIND_ADMIN_PORT=$(cat "$SERVERS/admin.port"); fi
   export APPTREMIND_ADMIN_PORT
 }
 

@@ -63,7 +63,7 @@ postgres_start() {
 }
 
 postgres_launch() {
-  remembered_port "$SERVERS/postgres.port" >/dev/null
+  own_port "$SERVERS/postgres.port"
   (cd / && trap '' HUP && ${AS_SERVER[@]+"${AS_SERVER[@]}"} "$POSTGRES_BIN/pg_ctl" start --silent --wait --timeout 120 \
     -D "$SERVERS/postgres" -o "-p $(cat "$SERVERS/postgres.port")" </dev/null >>"$1" 2>&1)
 }
@@ -156,7 +156,7 @@ nats_start() {
   secret "$SERVERS/nats.name" >/dev/null
   for try in 1 2 3; do
     stop "$SERVERS/nats.pid" 10
-    remembered_port "$SERVERS/nats.port" >/dev/null
+    own_port "$SERVERS/nats.port"
     cat >"$SERVERS/nats.conf" <<CONF
 server_name: "apptremind-$(cat "$SERVERS/nats.name")"
 listen: "127.0.0.1:$(cat "$SERVERS/nats.port")"
@@ -195,8 +195,10 @@ sink_start() {
   mkdir -p "$SERVERS/mail"
   chmod 700 "$SERVERS/mail"
   rm -f "$SERVERS/mail/ports.json"
+  own_port "$SERVERS/smtp.port"
+  own_port "$SERVERS/inbox.port"
   launch "$SERVERS/mail.pid" "$log" "$VENV_PYTHON" "$ROOT/scripts/mailsink.py" --dir "$SERVERS/mail" \
-    --smtp-port "$(remembered_port "$SERVERS/smtp.port")" --http-port "$(remembered_port "$SERVERS/inbox.port")"
+    --smtp-port "$(cat "$SERVERS/smtp.port")" --http-port "$(cat "$SERVERS/inbox.port")"
   if wait_for 20 sink_runs; then return; fi
   show_log_end "$log"
   die "the mail inbox did not come up." "see .local/log/${log##*/}."
