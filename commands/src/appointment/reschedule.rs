@@ -38,11 +38,16 @@ pub struct RescheduleAppointment {
     pub staff_id: Option<StaffId>,
     /// What the owner sets aside.
     pub waived: Waived,
+    /// The version that a guest saw: the change is made on it or not at all, so it can be made once.
+    pub seen: Option<u64>,
 }
 
 /// Why a visit was not moved or booked again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoveRefused {
+    /// The appointment has changed since the guest saw it, perhaps by this very request.
+    #[error("the appointment has changed since it was looked at")]
+    Spent,
     /// The appointment's own rule.
     #[error(transparent)]
     Appointment(#[from] AppointmentError),
@@ -104,6 +109,9 @@ impl Commands {
         let read = self.log.load(context.business_id, &[key.clone(), business_key.clone()]).await?;
         let business: Loaded<Business> = read.fold(&business_key)?;
         let found = find(&read, &key, &business)?;
+        if wish.seen.is_some_and(|version| version != found.appointment.sequence) {
+            return refuse(MoveRefused::Spent);
+        }
         let profile = &found.business.profile.value;
         let start = decide::instant(wish.start, &profile.timezone).map_err(booking)?;
         let staff_id = server(&found, wish.staff_id)?;
@@ -126,9 +134,18 @@ impl Commands {
         let slot = free(&rules, busy, wish, start, context)
             .map_err(|refusal| booking_refused(start, refusal))?;
         let visit = Visit { staff_id, slot, ..found.visit.clone() };
-        let guest = context.actor == Actor::Guest;
-        let limit = profile.booking_policy.reschedule_limit.filter(|_| guest);
-        let command = AppointmentCommand::Reschedule { visit: visit.clone(), limit };
+        let policy = &profile.booking_policy;
+        let command = match context.actor {
+            Actor::Guest => AppointmentCommand::RescheduleByGuest {
+                visit: visit.clone(),
+                limit: policy.reschedule_limit,
+                notice_minutes: policy.cancel_notice_minutes,
+                now: context.now,
+            },
+            Actor::User(_) | Actor::System(_) => {
+                AppointmentCommand::Reschedule { visit: visit.clone(), limit: None }
+            }
+        };
         let mut unit = UnitOfWork::new(context.clone());
         unit.guard(&business);
         unit.guard(&schedule);

@@ -112,6 +112,15 @@ impl Appointment {
         }
     }
 
+    /// How often it was moved.
+    #[must_use]
+    pub const fn moves(&self) -> u32 {
+        match self {
+            Self::Unbooked => 0,
+            Self::Known { moves, .. } => *moves,
+        }
+    }
+
     /// When it was to be before it was moved last.
     #[must_use]
     pub const fn previous(&self) -> Option<TimeSlot> {
@@ -140,6 +149,22 @@ impl Appointment {
         }
         let (previous, revision) = (there.slot, revision + 1);
         Ok(vec![AppointmentEvent::Rescheduled { visit, previous, revision }])
+    }
+
+    fn reschedule_by_guest(
+        &self,
+        visit: Visit,
+        limit: Option<u32>,
+        notice_minutes: u32,
+        now: Timestamp,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        if let Some((there, Status::Booked)) = self.known() {
+            let deadline = there.cancel_deadline(notice_minutes);
+            if now > deadline {
+                return Err(AppointmentError::TooLateToMove { deadline, notice_minutes });
+            }
+        }
+        self.reschedule(visit, limit)
     }
 
     fn reinstate(&self, now: Timestamp) -> Result<Vec<AppointmentEvent>, AppointmentError> {
@@ -217,6 +242,9 @@ impl Decide for Appointment {
             AppointmentCommand::Reinstate { now } => self.reinstate(now),
             AppointmentCommand::Cancel => {
                 self.end(Status::Cancelled, None, AppointmentEvent::Cancelled {})
+            }
+            AppointmentCommand::RescheduleByGuest { visit, limit, notice_minutes, now } => {
+                self.reschedule_by_guest(visit, limit, notice_minutes, now)
             }
             AppointmentCommand::CancelByGuest { notice_minutes, now } => {
                 self.cancel_by_guest(notice_minutes, now)

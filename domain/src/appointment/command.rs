@@ -20,6 +20,17 @@ pub enum AppointmentCommand {
         /// How often it may be moved in all; `None` when whoever asks may always.
         limit: Option<u32>,
     },
+    /// Move it, as its guest.
+    RescheduleByGuest {
+        /// All that is agreed from now on.
+        visit: Visit,
+        /// How often guests may move it in all; `None` for as often as they like.
+        limit: Option<u32>,
+        /// How long before the start the business wants to know, in minutes.
+        notice_minutes: u32,
+        /// The present.
+        now: Timestamp,
+    },
     /// Book it again as it was before it was called off. That its time is still free is the
     /// calendar's rule.
     Reinstate {

@@ -25,6 +25,14 @@ pub enum AppointmentError {
         /// How long before the start that is.
         notice_minutes: u32,
     },
+    /// The business wants to know earlier.
+    #[error("guests can move it until {deadline}, {notice_minutes} minutes before the start")]
+    TooLateToMove {
+        /// Until when it could be moved.
+        deadline: Timestamp,
+        /// How long before the start that is.
+        notice_minutes: u32,
+    },
     /// It was moved as often as the business allows.
     #[error("the appointment was moved {limit} times already")]
     RescheduleLimit {

@@ -177,3 +177,32 @@ fn what_was_called_off_is_booked_again_as_it_was_until_it_begins() {
         .when(asked("2026-03-01T08:00:00Z"))
         .then_expect_error(AppointmentError::WrongState { status: Status::Completed });
 }
+
+#[test]
+fn a_guest_moves_their_visit_as_far_ahead_as_the_business_asks_for() {
+    let slot = TimeSlot::lasting(at("2026-03-03T09:00:00Z"), 60).unwrap();
+    let there = Visit { slot, ..visit() };
+    let asked = |now| AppointmentCommand::RescheduleByGuest {
+        visit: there.clone(),
+        limit: Some(1),
+        notice_minutes: 60,
+        now: at(now),
+    };
+    let moved = moved_to("2026-03-03T09:00:00Z", visit().slot, 1);
+    given(vec![booked()])
+        .when(asked("2026-03-02T08:00:00Z"))
+        .then_expect_events(vec![moved.clone()]);
+    let deadline = at("2026-03-02T08:00:00Z");
+    given(vec![booked()])
+        .when(asked("2026-03-02T08:00:01Z"))
+        .then_expect_error(AppointmentError::TooLateToMove { deadline, notice_minutes: 60 });
+    let back = AppointmentCommand::RescheduleByGuest {
+        visit: visit(),
+        limit: Some(1),
+        notice_minutes: 0,
+        now: at("2026-03-01T08:00:00Z"),
+    };
+    given(vec![booked(), moved])
+        .when(back)
+        .then_expect_error(AppointmentError::RescheduleLimit { limit: 1 });
+}

@@ -2,4 +2,5 @@
 #![cfg(test)]
 
 mod golden;
+mod states;
 mod zones;

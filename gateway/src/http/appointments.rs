@@ -284,6 +284,12 @@ pub(super) fn refusal(error: &AppointmentError) -> Problem {
                 .with("notice_minutes", notice_minutes)
                 .with("deadline", deadline)
         }
+        AppointmentError::TooLateToMove { deadline, notice_minutes } => {
+            rule("too_late_to_reschedule", detail)
+                .with("rule", "cancel_notice_minutes")
+                .with("notice_minutes", notice_minutes)
+                .with("deadline", deadline)
+        }
         AppointmentError::NotBegun { start } => rule("not_begun", detail).with("start", start),
         AppointmentError::Begun { start } => rule("begun", detail).with("start", start),
         AppointmentError::RescheduleLimit { limit } => {

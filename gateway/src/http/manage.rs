@@ -8,10 +8,10 @@ use axum::{
 };
 use commands::{
     CommandError,
-    appointment::{CancelByGuest, GuestRefused},
+    appointment::{CancelByGuest, GuestRefused, MoveRefused, RescheduleAppointment},
     identity::NonceRefused,
 };
-use domain::{AppointmentId, ServiceId, StaffId, Zone, appointment::Status};
+use domain::{AppointmentId, ServiceId, StaffId, Zone, appointment::Status, availability::Waived};
 use jiff::{SignedDuration, Timestamp};
 use projections::agenda::GuestView;
 use reactors::GuestCalendar;
@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use super::{
     Api, Problem,
     answer::{Price, Written},
-    appointments, context,
+    appointments, book, context,
     extract::{self, Guest},
 };
 
@@ -43,6 +43,7 @@ const NONCE_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
     "price": {"amount": 4500, "currency": "USD"},
     "business": {"name": "Salon Dana", "handle": "salon-dana", "address": "1 Main St", "contact": null},
     "cancellation": {"allowed": true, "until": "2026-03-01T14:00:00Z", "notice_minutes": 1440},
+    "rescheduling": {"allowed": true, "until": "2026-03-01T14:00:00Z", "left": null},
     "nonce": "AAAAAAAAAAEAAAAAaaWqADdPbDG6kGd9xqXN30yY7CM",
     "nonce_expires_at": "2026-02-27T10:00:00Z",
 }))]
@@ -65,6 +66,7 @@ pub(crate) struct GuestAppointment {
     price: Price,
     business: GuestBusiness,
     cancellation: Cancellation,
+    rescheduling: Rescheduling,
     /// Authorises one change: whichever is made spends it, and so does anybody else's.
     nonce: String,
     #[schema(value_type = String, format = DateTime)]
@@ -133,6 +135,33 @@ pub(crate) struct Cancellation {
     notice_minutes: u32,
 }
 
+/// Whether it can be moved, until when and how often.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Rescheduling {
+    allowed: bool,
+    /// The last instant at which a booked visit can be moved.
+    #[schema(value_type = String, format = DateTime)]
+    until: Timestamp,
+    /// How often yet; null means as often as they like.
+    left: Option<u32>,
+}
+
+/// To when, to whom, and by which view.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "start": "2026-03-03T14:00:00Z", "nonce": "AAAAAAAAAAEAAAAAaaWqADdPbDG6kGd9xqXN30yY7CM",
+}))]
+pub(crate) struct GuestRescheduleRequest {
+    /// An instant (RFC 3339), or local time of the business without offset.
+    start: String,
+    /// Absent leaves it with whoever has it.
+    #[schema(value_type = Option<String>)]
+    staff_id: Option<StaffId>,
+    /// From the view of this link. Good for one change.
+    nonce: String,
+}
+
 /// Why it is called off, and by which view.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +216,8 @@ impl GuestAppointment {
         let notice_minutes = profile.booking_policy.cancel_notice_minutes;
         let until = view.visit.cancel_deadline(notice_minutes);
         let allowed = view.status == Status::Booked && now <= until;
+        let limit = profile.booking_policy.reschedule_limit;
+        let left = limit.map(|limit| limit.saturating_sub(view.moves));
         let service = view.business.services.get(&view.visit.service_id);
         let staff = view.business.staff.get(&view.visit.staff_id);
         Self {
@@ -212,6 +243,7 @@ impl GuestAppointment {
                 contact: profile.contact.clone(),
             },
             cancellation: Cancellation { allowed, until, notice_minutes },
+            rescheduling: Rescheduling { allowed: allowed && left != Some(0), until, left },
             nonce,
             nonce_expires_at,
         }
@@ -325,4 +357,48 @@ pub(crate) async fn cancel(
     note_nonce(guest, "accepted");
     let (version, body) = api.guest_view(guest).await?;
     Ok(Written::new(StatusCode::OK, done.position, body).etag(version))
+}
+
+/// Move the appointment behind a manage link, once. Reminders are planned anew.
+#[utoipa::path(post, path = "/api/v1/public/appointments/{link}/reschedule", tag = "public",
+    operation_id = "reschedule_appointment_as_guest",
+    params(("link" = String, Path, description = "the last part of `manage_url`; a secret")),
+    request_body = GuestRescheduleRequest,
+    responses(
+        (status = 200, body = GuestAppointment),
+        (status = 409, body = Problem, description = "`slot_taken`, with the nearest free starts; `wrong_state`"),
+        (status = 410, body = Problem, description = "`nonce_spent`: the appointment has changed since the \
+            nonce was given out, perhaps by this very request; `nonce_expired`"),
+        (status = 422, body = Problem, description = "`too_late_to_reschedule`, `reschedule_limit_reached`, \
+            or the rule that refuses the new time"),
+        (status = 503, body = Problem)))]
+pub(crate) async fn reschedule(
+    guest: Guest,
+    State(api): State<Api>,
+    extract::Json(request): extract::Json<GuestRescheduleRequest>,
+) -> Result<Written<GuestAppointment>, Problem> {
+    let context = context::command(guest.business_id, Actor::Guest);
+    let version = api.seen_version(guest, &request.nonce, context.now)?;
+    let appointment_id = guest.link.appointment_id;
+    let wish = RescheduleAppointment {
+        appointment_id,
+        start: book::start(&request.start)?,
+        staff_id: request.staff_id,
+        waived: Waived::default(),
+        seen: Some(version),
+    };
+    match api.commands.reschedule_appointment(&wish, &context).await {
+        Ok(done) => {
+            note_nonce(guest, "accepted");
+            let (version, body) = api.guest_view(guest).await?;
+            Ok(Written::new(StatusCode::OK, done.position, body).etag(version))
+        }
+        Err(error) => {
+            if matches!(error, CommandError::Refused(MoveRefused::Spent)) {
+                note_nonce(guest, "spent");
+            }
+            let business_id = guest.business_id;
+            Err(api.not_moved(error, business_id, appointment_id, request.staff_id).await)
+        }
+    }
 }

@@ -158,6 +158,7 @@ fn by_link() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(manage::get))
         .routes(routes!(manage::cancel))
+        .routes(routes!(manage::reschedule))
         .routes(routes!(manage::calendar))
         .routes(routes!(feeds::address))
         .routes(routes!(feeds::feed))

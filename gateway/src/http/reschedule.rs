@@ -1,11 +1,11 @@
 //! A visit at another time, or again.
 
-use axum::extract::State;
+use axum::{extract::State, http::StatusCode};
 use commands::{
     CommandError,
     appointment::{MoveRefused, RescheduleAppointment},
 };
-use domain::{AppointmentId, StaffId, availability::Waived};
+use domain::{AppointmentId, BusinessId, StaffId, availability::Waived};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,7 +15,7 @@ use super::{
     appointments::{self, AppointmentAnswer},
     book::{self, Wanted},
     context,
-    extract::{Id, Json, Member, Owner},
+    extract::{Id, Json, Owner},
 };
 
 /// To when, and to whom.
@@ -49,10 +49,10 @@ pub(super) fn waived(rules: &[Rule]) -> Waived {
 }
 
 impl Api {
-    async fn not_moved(
+    pub(super) async fn not_moved(
         &self,
         error: CommandError<MoveRefused>,
-        member: Member,
+        business_id: BusinessId,
         id: AppointmentId,
         staff_id: Option<StaffId>,
     ) -> Problem {
@@ -63,12 +63,12 @@ impl Api {
         };
         let problem = refused(error);
         let visit = match taken {
-            Some(_) => self.agenda.get(member.business_id, id).await.ok().flatten(),
+            Some(_) => self.agenda.get(business_id, id).await.ok().flatten(),
             None => None,
         };
         let (Some(start), Some(found)) = (taken, visit) else { return problem };
         let wanted = Wanted {
-            business_id: member.business_id,
+            business_id,
             service_id: found.visit.service_id,
             staff_id: Some(staff_id.unwrap_or(found.visit.staff_id)),
             timezone: None,
@@ -79,6 +79,9 @@ impl Api {
 
 fn refused(error: CommandError<MoveRefused>) -> Problem {
     Problem::of(error, |refused| match refused {
+        MoveRefused::Spent => {
+            Problem::new(StatusCode::GONE, "nonce_spent", "the appointment has changed; look again")
+        }
         MoveRefused::Booking(refused) => book::refusal(refused),
         MoveRefused::Appointment(error) => appointments::refusal(&error),
     })
@@ -103,11 +106,12 @@ pub(crate) async fn reschedule(
         start: book::start(&request.start)?,
         staff_id: request.staff_id,
         waived: waived(&request.waived),
+        seen: None,
     };
     let context = context::command(owner.0.business_id, owner.0.actor());
     match api.commands.reschedule_appointment(&wish, &context).await {
         Ok(done) => api.changed(owner.0, id, done.position).await,
-        Err(error) => Err(api.not_moved(error, owner.0, id, request.staff_id).await),
+        Err(error) => Err(api.not_moved(error, owner.0.business_id, id, request.staff_id).await),
     }
 }
 
@@ -125,6 +129,6 @@ pub(crate) async fn reinstate(
     let context = context::command(owner.0.business_id, owner.0.actor());
     match api.commands.reinstate_appointment(id, &context).await {
         Ok(done) => api.changed(owner.0, id, done.position).await,
-        Err(error) => Err(api.not_moved(error, owner.0, id, None).await),
+        Err(error) => Err(api.not_moved(error, owner.0.business_id, id, None).await),
     }
 }

@@ -69,6 +69,7 @@ fn what_was_promised_is_in_the_document() {
         "GET /api/v1/calendars/{staff_id}/explain",
         "POST /api/v1/public/book",
         "GET /api/v1/public/appointments/{link}",
+        "POST /api/v1/public/appointments/{link}/reschedule",
         "POST /api/v1/public/appointments/{link}/cancel",
         "GET /api/v1/public/appointments/{link}/calendar.ics",
         "GET /api/v1/business/staff/{id}/calendar-feed",

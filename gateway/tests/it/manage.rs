@@ -103,6 +103,7 @@ async fn a_guest_sees_their_visit_by_the_link_in_the_answer() {
         "business": {"name": "Test Salon", "handle": salon.handle, "address": "1 Main St",
                      "contact": "555 0100"},
         "cancellation": {"allowed": true, "until": start - minutes(90), "notice_minutes": 90},
+        "rescheduling": {"allowed": true, "until": start - minutes(90), "left": null},
         "nonce": null, "nonce_expires_at": null,
     });
     assert_eq!(seen, expected);
@@ -429,4 +430,54 @@ async fn a_replayed_booking_answers_the_same_link_and_stores_none() {
     assert_eq!(stored.len(), 1);
     assert!(!stored[0].contains("manage"), "{stored:?}");
     assert_eq!(Booked::of(&first).view(&salon.guest).await["status"], "booked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_moves_their_visit_once_with_each_view() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    salon.set(&json!({"booking_policy": {"reschedule_limit": 2}})).await;
+    let (start, later) = (start_in(3 * 1_440), start_in(4 * 1_440));
+    let visit = booked(&salon, start).await;
+    let guest = &salon.guest;
+    let moving = async |nonce: &str, start: Timestamp| {
+        let body = json!({ "nonce": nonce, "start": start });
+        guest.post(&format!("{}/reschedule", visit.path), &body).await
+    };
+    let view = visit.view(guest).await;
+    assert_eq!(view["rescheduling"]["left"], 2);
+    let nonce = text(&view["nonce"]);
+    // Of many at once one moves it; the others, and whoever comes later, hold a spent nonce.
+    let all = join_all((0..6).map(|n| {
+        let start = later + SignedDuration::from_mins(5 * n);
+        moving(&nonce, start)
+    }))
+    .await;
+    let moved: Vec<_> = all.iter().filter(|answer| answer.status == 200).collect();
+    assert_eq!(moved.len(), 1, "{all:?}");
+    for answer in all.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((answer.status, &answer.body["code"]), (410, &json!("nonce_spent")));
+    }
+    assert_eq!(events(&stand, &visit.id).await, 2);
+    assert_eq!(moved[0].body["rescheduling"]["left"], 1);
+
+    let taken = later + SignedDuration::from_mins(120);
+    salon.book(0, taken).await.expect(201);
+    let nonce = visit.nonce(guest).await;
+    let told = moving(&nonce, taken).await;
+    assert_eq!(told.problem(409, "slot_taken")["alternatives"].as_array().unwrap().len(), 3);
+    // What was refused spent nothing.
+    assert_eq!(moving(&nonce, start).await.expect(200)["start"], json!(start));
+    let nonce = visit.nonce(guest).await;
+    moving(&nonce, later).await.problem(422, "reschedule_limit_reached");
+    salon.set(&json!({"booking_policy": {"cancel_notice_minutes": 5 * 1_440}})).await;
+    let told = moving(&nonce, later).await;
+    assert_eq!(told.problem(422, "too_late_to_reschedule")["notice_minutes"], 5 * 1_440);
+    assert_eq!(visit.view(guest).await["rescheduling"]["allowed"], false);
+    // Owners are not held to what guests are held to.
+    let path = format!("/api/v1/appointments/{}/reschedule", visit.id);
+    salon.owner.post(&path, &json!({"start": later})).await.expect(200);
+    moving(&nonce, start).await.problem(410, "nonce_spent");
+    stand.addresses.assert_healthy();
 }

@@ -125,6 +125,14 @@ fn table(things: &Things) -> Vec<Operation> {
             json!(null),
             200,
         ),
+        // Refused by the clock, which spends nothing: the nonce is needed once more.
+        one(
+            "POST /api/v1/public/appointments/{link}/reschedule",
+            Anybody,
+            format!("{link}/reschedule"),
+            json!({"nonce": nonce, "start": "2026-01-01T09:00:00Z"}),
+            422,
+        ),
         one(
             "POST /api/v1/public/appointments/{link}/cancel",
             Anybody,

@@ -18,6 +18,8 @@ pub struct GuestView {
     pub status: Status,
     /// Sequence of its last event.
     pub version: u64,
+    /// How often it was moved.
+    pub moves: u32,
     /// Where it is, as it is today.
     pub business: BusinessState,
     /// The guest's own zone, when they named one and it is not erased.
@@ -48,6 +50,7 @@ impl Agenda {
             visit: visit.clone(),
             status,
             version: appointment.sequence,
+            moves: appointment.state.moves(),
             business: *business,
             timezone,
         }))
