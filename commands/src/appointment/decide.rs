@@ -1,6 +1,6 @@
 //! One booking, decided on what is known of the business. Nothing here waits for anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use domain::{
     CalendarWeek, CustomerId, Decide, ServiceId, StaffId, TimeSlot, Zone,
@@ -8,7 +8,7 @@ use domain::{
     availability::{self, Counts, Refusal, Rules},
     business::{BusinessState, Service},
     staff_calendar::{
-        Busy, BusyKind, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
+        Busy, StaffCalendar, StaffCalendarCommand, StaffCalendarError, StaffCalendarEvent,
     },
     staff_schedule::StaffSchedule,
 };
@@ -234,31 +234,21 @@ fn by_load(
     week: Option<&TimeSlot>,
     candidates: Vec<StaffId>,
 ) -> Tried<Vec<Candidate>> {
+    let unread = || CommitError::Store("a calendar was not read".into());
     let mut found = Vec::with_capacity(candidates.len());
     for staff_id in candidates {
-        let minutes = week.map(|week| booked_minutes(state, staff_id, week));
-        found.push(Candidate { booked_minutes: minutes.transpose()?.unwrap_or(0), staff_id });
+        let Some(week) = week else {
+            found.push(Candidate { booked_minutes: 0, staff_id });
+            continue;
+        };
+        let mut busy: Vec<&Busy> = Vec::new();
+        for part in CalendarWeek::touched_by(week) {
+            busy.extend(state.weeks.get(&(staff_id, part)).ok_or_else(unread)?.state.busy());
+        }
+        found.push(Candidate::weigh(staff_id, busy, week));
     }
     found.sort_unstable();
     Ok(found)
-}
-
-/// Of visits that begin within the week.
-fn booked_minutes(state: &State, staff_id: StaffId, week: &TimeSlot) -> Tried<i64> {
-    // What lies across a cut stands in two streams.
-    let mut visits: BTreeMap<BusyKind, &Busy> = BTreeMap::new();
-    for part in CalendarWeek::touched_by(week) {
-        let unread = || CommitError::Store("a calendar was not read".into());
-        let loaded = state.weeks.get(&(staff_id, part)).ok_or_else(unread)?;
-        let begins =
-            |busy: &&Busy| week.start() <= busy.slot.start() && busy.slot.start() < week.end();
-        let of_guests = |busy: &&Busy| matches!(busy.kind, BusyKind::Visit(_));
-        visits.extend(
-            loaded.state.busy().filter(of_guests).filter(begins).map(|busy| (busy.kind, busy)),
-        );
-    }
-    let minutes = |busy: &&Busy| busy.slot.start().duration_until(busy.slot.end()).as_mins();
-    Ok(visits.values().map(minutes).sum())
 }
 
 /// The calendar's part: written in every week that the visit with its buffers touches, and expected
@@ -270,8 +260,7 @@ fn reserve(
     choice: &Choice<'_>,
     state: &BusinessState,
 ) -> Tried<Vec<(Week, Vec<StaffCalendarEvent>)>> {
-    let padded = visit.slot.padded(visit.buffer_before_minutes, visit.buffer_after_minutes);
-    let touched: Vec<CalendarWeek> = CalendarWeek::touched_by(&padded).collect();
+    let touched: Vec<CalendarWeek> = CalendarWeek::touched_by(&visit.padded()).collect();
     let mut written = Vec::with_capacity(touched.len());
     for (key, week) in &choice.weeks {
         if !touched.contains(&key.1) {

@@ -113,8 +113,7 @@ impl Commands {
         visit: &Visit,
         context: &CommandContext,
     ) -> Result<(), CommitError> {
-        let span = visit.slot.padded(visit.buffer_before_minutes, visit.buffer_after_minutes);
-        let weeks = week_keys(visit.staff_id, &span);
+        let weeks = week_keys(visit.staff_id, &visit.padded());
         let histories = self.log.load(context.business_id, &weeks).await?;
         for key in &weeks {
             let week: Loaded<StaffCalendar> = histories.fold(key)?;

@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    AppointmentId, CalendarWeek, Decide, StaffId, TimeSlot,
+    AppointmentId, Decide, StaffId, TimeSlot,
     appointment::{Appointment, AppointmentCommand, AppointmentError, AppointmentEvent, Visit},
     availability::{self, Refusal, Rules, Waived},
-    business::{Business, BusinessState, Service, StaffMember},
-    staff_calendar::{
-        Busy, BusyKind, StaffCalendar, StaffCalendarCommand, StaffCalendarEvent, stream_id,
-    },
+    business::{Business, BusinessState, Service},
+    staff_calendar::{Busy, BusyKind, StaffCalendar, StaffCalendarCommand, StaffCalendarEvent},
     staff_schedule::StaffSchedule,
 };
 use jiff::Timestamp;
@@ -165,7 +163,7 @@ impl Commands {
         let read = self.log.load(context.business_id, &[key.clone(), business_key.clone()]).await?;
         let business: Loaded<Business> = read.fold(&business_key)?;
         let found = find(&read, &key, &business)?;
-        let weeks: Vec<StreamKey> = weeks_of(&found.visit).collect();
+        let weeks = weeks_of(&found.visit);
         let calendars = self.log.load(context.business_id, &weeks).await?;
         let mut unit = UnitOfWork::new(context.clone());
         unit.guard(&business);
@@ -264,7 +262,7 @@ impl Change<'_> {
         calendars: &Histories,
     ) -> Tried<()> {
         let from: Vec<StreamKey> = self.from.into_iter().flat_map(weeks_of).collect();
-        let to: Vec<StreamKey> = weeks_of(self.to).collect();
+        let to = weeks_of(self.to);
         let buffers = found.business.profile.value.booking_policy.buffers;
         for key in self.weeks {
             let week: Loaded<StaffCalendar> = calendars.fold(key)?;
@@ -314,13 +312,8 @@ fn find<'a>(read: &Histories, key: &StreamKey, business: &'a Loaded<Business>) -
 }
 
 /// The streams that hold the time of a visit.
-fn weeks_of(visit: &Visit) -> impl Iterator<Item = StreamKey> + use<> {
-    let span = visit.slot.padded(visit.buffer_before_minutes, visit.buffer_after_minutes);
-    let staff_id = visit.staff_id;
-    CalendarWeek::touched_by(&span)
-        .map(move |week| StreamKey::of::<StaffCalendar>(stream_id(staff_id, week)))
-        .collect::<Vec<_>>()
-        .into_iter()
+fn weeks_of(visit: &Visit) -> Vec<StreamKey> {
+    week_keys(visit.staff_id, &visit.padded())
 }
 
 /// Who is to serve: whoever has the visit keeps it even when they no longer offer the service.
@@ -357,19 +350,8 @@ fn rules_of<'a>(
     staff_id: StaffId,
     (service, schedule, counted): (&'a Service, &'a StaffSchedule, &'a CountedWeek),
 ) -> Option<Rules<'a>> {
-    let profile = &found.business.profile.value;
-    let member: &StaffMember = &found.business.staff.get(&staff_id)?.value;
-    Some(Rules {
-        zone: &profile.timezone,
-        policy: &profile.booking_policy,
-        service_id: found.visit.service_id,
-        service,
-        staff_id,
-        member,
-        hours: schedule.hours(),
-        closures: &found.business.closures,
-        counts: &counted.counts,
-    })
+    let service = (found.visit.service_id, service);
+    Rules::with(found.business, service, staff_id, schedule.hours(), &counted.counts)
 }
 
 fn unknown_staff() -> Attempt<MoveRefused> {

@@ -28,6 +28,12 @@ pub struct Visit {
 }
 
 impl Visit {
+    /// When, with its buffers: what it keeps of a calendar.
+    #[must_use]
+    pub fn padded(&self) -> TimeSlot {
+        self.slot.padded(self.buffer_before_minutes, self.buffer_after_minutes)
+    }
+
     /// Until when its guest may call it off, where the business asks for that much notice.
     #[must_use]
     pub fn cancel_deadline(&self, notice_minutes: u32) -> Timestamp {

@@ -61,12 +61,25 @@ impl<'a> Rules<'a> {
         hours: &'a Hours,
         counts: &'a Counts,
     ) -> Option<Self> {
+        let service = &business.services.get(&service_id)?.value;
+        Self::with(business, (service_id, service), staff_id, hours, counts)
+    }
+
+    /// The same for a service as it was agreed, which may not be offered any more.
+    #[must_use]
+    pub fn with(
+        business: &'a BusinessState,
+        (service_id, service): (ServiceId, &'a Service),
+        staff_id: StaffId,
+        hours: &'a Hours,
+        counts: &'a Counts,
+    ) -> Option<Self> {
         let profile = &business.profile.value;
         Some(Self {
             zone: &profile.timezone,
             policy: &profile.booking_policy,
             service_id,
-            service: &business.services.get(&service_id)?.value,
+            service,
             staff_id,
             member: &business.staff.get(&staff_id)?.value,
             hours,
