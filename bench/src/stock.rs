@@ -100,6 +100,11 @@ impl Stock {
             buffer_after_minutes: 0,
             price: Money { amount: 4_500, currency: Currency::USD },
             reminder_offsets_minutes: vec![],
+            parts: vec![],
+            resources: vec![],
+            class: None,
+            subjects: 1,
+            series_id: None,
         };
         let book = AppointmentCommand::Book { visit, choice: None };
         match self.appointments.execute(&appointment_id.to_string(), book).await {

@@ -1,4 +1,4 @@
-//! The business's own edits: profile, services, staff, closures.
+//! The business's own edits: profile, services, staff, closures, resources.
 
 use domain::{
     Aggregate, Decide, FieldError, StaffId,
@@ -35,7 +35,7 @@ impl From<BusinessCommand> for ChangeBusiness {
 }
 
 impl Commands {
-    /// Changes profile, services, roster or closures; answers the business as it is afterwards.
+    /// Changes profile, services, roster, closures or resources; answers the business as it is afterwards.
     ///
     /// # Errors
     /// The rule that refused, or the store.
@@ -131,7 +131,10 @@ const fn staff_of(command: &BusinessCommand) -> Option<StaffId> {
         | BusinessCommand::ChangeService { .. }
         | BusinessCommand::ArchiveService { .. }
         | BusinessCommand::AddClosure { .. }
-        | BusinessCommand::RemoveClosure { .. } => None,
+        | BusinessCommand::RemoveClosure { .. }
+        | BusinessCommand::AddResource { .. }
+        | BusinessCommand::ChangeResource { .. }
+        | BusinessCommand::RemoveResource { .. } => None,
     }
 }
 
@@ -165,7 +168,10 @@ async fn list(
         | BusinessEvent::StaffChanged { .. }
         | BusinessEvent::StaffRemoved { .. }
         | BusinessEvent::ClosureAdded { .. }
-        | BusinessEvent::ClosureRemoved { .. } => {}
+        | BusinessEvent::ClosureRemoved { .. }
+        | BusinessEvent::ResourceAdded { .. }
+        | BusinessEvent::ResourceChanged { .. }
+        | BusinessEvent::ResourceRemoved { .. } => {}
     }
     Ok(())
 }

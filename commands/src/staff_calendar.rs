@@ -111,12 +111,15 @@ impl Commands {
             let events =
                 week.state.decide(command).map_err(|error| Attempt::Refused(error.into()))?;
             unit.append(&week, events)?;
-            affected.extend(week.state.busy().filter(|b| b.slot.overlaps(&add.slot)).filter_map(
-                |busy| match busy.kind {
-                    BusyKind::Visit(appointment_id) => Some(appointment_id),
-                    BusyKind::TimeOff(_) => None,
-                },
-            ));
+            for busy in week.state.busy().filter(|busy| busy.slot.overlaps(&add.slot)) {
+                match busy.kind {
+                    BusyKind::Visit(appointment_id) => affected.push(appointment_id),
+                    BusyKind::Class(class) => {
+                        affected.extend(week.state.guests_of(class.session_id));
+                    }
+                    BusyKind::TimeOff(_) => {}
+                }
+            }
         }
         affected.sort_unstable();
         affected.dedup();

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::{
     appointment::AppointmentEvent, business::BusinessEvent, notification::NotificationEvent,
-    staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
-    subscription::SubscriptionEvent, user::UserEvent,
+    resource_calendar::ResourceCalendarEvent, staff_calendar::StaffCalendarEvent,
+    staff_schedule::StaffScheduleEvent, subscription::SubscriptionEvent, user::UserEvent,
 };
 
 /// The stored type names, by aggregate.
@@ -13,6 +13,7 @@ pub const EVENT_TYPES: &[&[&str]] = &[
     BusinessEvent::TYPES,
     StaffScheduleEvent::TYPES,
     StaffCalendarEvent::TYPES,
+    ResourceCalendarEvent::TYPES,
     AppointmentEvent::TYPES,
     SubscriptionEvent::TYPES,
     NotificationEvent::TYPES,

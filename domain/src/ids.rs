@@ -93,6 +93,15 @@ typed_id!(
     /// Dates on which a whole business is closed.
     ClosureId, "closure");
 typed_id!(
+    /// A room, a table, a van: what visits need besides people.
+    ResourceId, "res");
+typed_id!(
+    /// One meeting of a class: who comes to it has a seat.
+    SessionId, "ses");
+typed_id!(
+    /// Appointments that were booked as one series.
+    SeriesId, "series");
+typed_id!(
     /// A person who signs in.
     UserId, "user");
 typed_id!(

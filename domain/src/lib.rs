@@ -12,6 +12,7 @@ mod ids;
 mod money;
 pub mod notification;
 mod pure;
+pub mod resource_calendar;
 mod slot;
 pub mod staff_calendar;
 pub mod staff_schedule;
@@ -24,8 +25,8 @@ mod zone;
 pub use catalogue::{EVENT_TYPES, is_upcast, upcast};
 pub use cqrs_es::{Aggregate, DomainEvent};
 pub use ids::{
-    AppointmentId, BusinessId, ClosureId, CustomerId, IdError, NotificationId, ServiceId, StaffId,
-    TimeOffId, UserId,
+    AppointmentId, BusinessId, ClosureId, CustomerId, IdError, NotificationId, ResourceId,
+    SeriesId, ServiceId, SessionId, StaffId, TimeOffId, UserId,
 };
 pub use money::{Currency, CurrencyError, Money};
 pub use pure::Decide;

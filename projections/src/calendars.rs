@@ -56,7 +56,7 @@ pub struct Calendar {
 pub struct CalendarItem {
     /// When and by what.
     pub busy: Busy,
-    /// About the visit, unless it is time off.
+    /// About the visit, unless it is time off or a class, to which many come.
     pub visit: Option<VisitItem>,
 }
 
@@ -115,12 +115,12 @@ impl Calendars {
             found.extend(
                 week.busy()
                     .filter(|busy| busy.slot.overlaps(&window))
-                    .map(|busy| ((busy.slot.start(), busy.kind), *busy)),
+                    .map(|busy| ((busy.slot.start(), busy.kind), busy)),
             );
         }
         let visits = self.visits(query, found.values(), &mut position).await?;
         let item = |busy: Busy| match busy.kind {
-            BusyKind::TimeOff(_) => Some(CalendarItem { busy, visit: None }),
+            BusyKind::TimeOff(_) | BusyKind::Class(_) => Some(CalendarItem { busy, visit: None }),
             // The instant lies between the events of one command: that visit had ended or not begun.
             BusyKind::Visit(id) => {
                 visits.get(&id).map(|visit| CalendarItem { busy, visit: Some(visit.clone()) })
@@ -147,7 +147,7 @@ impl Calendars {
     ) -> Result<HashMap<AppointmentId, VisitItem>, ReadError> {
         let visit = |busy: &Busy| match busy.kind {
             BusyKind::Visit(id) => Some(id),
-            BusyKind::TimeOff(_) => None,
+            BusyKind::Class(_) | BusyKind::TimeOff(_) => None,
         };
         let ids: Vec<AppointmentId> = found.filter_map(visit).collect();
         let keys: Vec<StreamKey> = ids.iter().map(StreamKey::of::<Appointment>).collect();

@@ -25,13 +25,13 @@ const CHECKS: &[(&str, &str)] = &[
         "no two visits of a staff member overlap",
         "SELECT a.appointment_id::text || ' / ' || b.appointment_id::text
            FROM reserved_time a JOIN reserved_time b
-             ON a.staff_id = b.staff_id AND a.appointment_id < b.appointment_id
-            AND a.during && b.during",
+             ON a.staff_id = b.staff_id AND a.during && b.during
+            AND (a.appointment_id, a.part) < (b.appointment_id, b.part)",
     ),
     (
         "no two booked appointments of a staff member overlap",
         "SELECT a.id || ' / ' || b.id FROM booked a JOIN booked b
-             ON a.staff = b.staff AND a.id < b.id AND a.during && b.during",
+             ON a.staff = b.staff AND a.holder < b.holder AND a.during && b.during",
     ),
     (
         "no stream has a gap",
@@ -43,7 +43,7 @@ const CHECKS: &[(&str, &str)] = &[
         "every booked appointment has its reserved time",
         "SELECT b.id FROM booked b
           WHERE NOT EXISTS (SELECT FROM reserved_time r
-                             WHERE r.appointment_id = substr(b.id, 6)::uuid
+                             WHERE r.appointment_id = b.holder AND r.part = b.part
                                AND r.staff_id = substr(b.staff, 7)::uuid
                                AND r.during = b.during)",
     ),
@@ -51,17 +51,50 @@ const CHECKS: &[(&str, &str)] = &[
         "every reserved time has its booked appointment",
         "SELECT r.appointment_id::text FROM reserved_time r
           WHERE NOT EXISTS (SELECT FROM booked b
-                             WHERE b.id = 'appt_' || replace(r.appointment_id::text, '-', ''))",
+                             WHERE b.holder = r.appointment_id AND b.part = r.part)",
     ),
     (
         "every booked appointment stands in its calendar",
         "SELECT b.id FROM booked b
           WHERE NOT EXISTS (SELECT FROM events e
                              WHERE e.aggregate_type = 'staff_calendar'
-                               AND e.event_type = 'staff.calendar.reserved.v1'
+                               AND e.event_type IN ('staff.calendar.reserved.v1',
+                                                    'staff.calendar.seats_taken.v1')
                                AND e.payload->>'appointment_id' = b.id
                                AND starts_with(e.aggregate_id, b.staff || ':')
-                               AND e.payload->'slot' = b.slot)",
+                               AND (e.payload->'slot'->>'start')::timestamptz <= lower(b.during)
+                               AND (e.payload->'slot'->>'end')::timestamptz >= upper(b.during))",
+    ),
+    (
+        "every class has as many guests as its seats say, and no more than there are seats",
+        "SELECT r.appointment_id::text FROM reserved_time r
+          WHERE r.seats IS NOT NULL
+            AND (r.seats > r.capacity
+              OR r.seats <> (SELECT sum(b.seats) FROM booked b WHERE b.holder = r.appointment_id))",
+    ),
+    (
+        "no resource is used more at once than there ever was of it",
+        "SELECT u.resource_id::text || ' ' || u.starts_at FROM reserved_resource u
+          WHERE (SELECT sum(o.quantity) FROM reserved_resource o
+                  WHERE o.resource_id = u.resource_id
+                    AND o.starts_at <= u.starts_at AND u.starts_at < o.ends_at)
+              > (SELECT max((e.payload->'resource'->>'capacity')::integer) FROM events e
+                  WHERE e.aggregate_type = 'business' AND e.payload ? 'resource'
+                    AND e.payload->>'resource_id'
+                        = 'res_' || replace(u.resource_id::text, '-', ''))",
+    ),
+    (
+        "every resource in use is used by a booked appointment, as it was agreed",
+        "SELECT u.holder_id::text FROM reserved_resource u
+          WHERE NOT EXISTS (SELECT FROM booked b WHERE b.holder = u.holder_id)
+         UNION ALL
+         SELECT b.id FROM booked b, jsonb_array_elements(b.resources) AS used
+          WHERE NOT EXISTS (SELECT FROM reserved_resource u
+                             WHERE u.holder_id = b.holder
+                               AND u.resource_id = substr(used->>'resource_id', 5)::uuid
+                               AND u.quantity = (used->>'quantity')::integer
+                               AND u.starts_at = (used->'slot'->>'start')::timestamptz
+                               AND u.ends_at = (used->'slot'->>'end')::timestamptz)",
     ),
     (
         "every stored answer names an appointment that was booked, and no two the same",
@@ -101,7 +134,8 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Appointments that are booked, kept or missed, as they were agreed last: their time is theirs.
+/// Services of appointments that are booked, kept or missed, as they were agreed last: their time is
+/// theirs. Those who come to one meeting of a class hold its time together.
 const BOOKED: &str = "
 WITH agreed AS (
   SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload->'visit' AS visit
@@ -109,10 +143,15 @@ WITH agreed AS (
    WHERE aggregate_type = 'appointment' AND payload ? 'visit'
    ORDER BY aggregate_id, sequence DESC
 ), booked AS MATERIALIZED (
-  SELECT a.aggregate_id AS id, a.visit->>'staff_id' AS staff, a.visit->'slot' AS slot,
-         tstzrange((a.visit->'slot'->>'start')::timestamptz,
-                   (a.visit->'slot'->>'end')::timestamptz) AS during
+  SELECT a.aggregate_id AS id, (n - 1)::integer AS part, p->>'staff_id' AS staff,
+         tstzrange((p->'slot'->>'start')::timestamptz, (p->'slot'->>'end')::timestamptz) AS during,
+         coalesce(substr(a.visit->'class'->>'session_id', 5), substr(a.aggregate_id, 6))::uuid
+           AS holder,
+         (a.visit->'class'->>'seats')::integer AS seats,
+         CASE WHEN n = 1 THEN coalesce(a.visit->'resources', '[]') ELSE '[]' END AS resources
     FROM agreed a
+   CROSS JOIN LATERAL jsonb_array_elements(coalesce(a.visit->'parts', jsonb_build_array(a.visit)))
+         WITH ORDINALITY AS parts (p, n)
    WHERE NOT EXISTS (SELECT FROM events c
                       WHERE c.aggregate_type = 'appointment' AND c.aggregate_id = a.aggregate_id
                         AND c.event_type = 'booking.appointment.cancelled.v1'

@@ -199,6 +199,11 @@ mod tests {
             buffer_after_minutes: 15,
             price,
             reminder_offsets_minutes: vec![],
+            parts: vec![],
+            resources: vec![],
+            class: None,
+            subjects: 1,
+            series_id: None,
         };
         let calendar = GuestCalendar {
             appointment_id: AppointmentId::new(Uuid::from_u128(1)),

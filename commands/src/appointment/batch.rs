@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     BookAppointment, Booked, BookingRefused, Start,
     decide::{self, Decision},
+    holding::Kept,
 };
 use crate::{
     CommandError, Commands, Done,
@@ -172,9 +173,11 @@ impl Commands {
         for task in tasks {
             let (book, key) = (&task.book, task.key.as_ref());
             match decide::decide(state, guests, self.policy, book, key, &task.context) {
-                Ok(Decision { unit, booked, weeks, counted, guest }) => {
-                    touched.insert(booked.staff_id);
+                Ok(Decision { unit, booked, kept, counted, guest }) => {
+                    touched.extend(kept.weeks.iter().map(|((staff_id, _), _)| *staff_id));
+                    let Kept { weeks, stock } = kept;
                     weeks.into_iter().for_each(|(week, events)| state.evolve_week(week, events));
+                    stock.into_iter().for_each(|(week, events)| state.evolve_stock(week, events));
                     counted.iter().for_each(|visit| state.evolve_counted(visit));
                     if let Some((email, customer_id)) = guest {
                         guests.greet(email, customer_id);
@@ -185,9 +188,8 @@ impl Commands {
                 }
                 Err(Attempt::Commit(error)) => task.answer(Err(error.into())),
                 Err(Attempt::Refused(refused)) => {
-                    // A limit is also reached by visits with somebody else.
                     let alone = touched.is_empty()
-                        || !refused.is_limit()
+                        || !refused.is_shared()
                             && decide::could_serve(state, book).is_disjoint(&touched);
                     if fresh && alone {
                         task.refuse(refused);

@@ -1,7 +1,7 @@
 use domain::{
     AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, Zone,
-    appointment::{Status, Visit},
-    availability::{Refusal, Waived},
+    appointment::{Part, Status, Visit},
+    availability::{Asked, MOST_FURTHER, Refusal, Waived},
 };
 use jiff::{Timestamp, civil::DateTime};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,32 @@ pub struct BookAppointment {
     /// decision to whoever was asked.
     #[serde(default, skip_serializing_if = "Waived::is_none")]
     pub waived: Waived,
+    /// What is to be done after the first service, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Also>,
+}
+
+/// A service that follows the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Also {
+    /// Which.
+    pub service_id: ServiceId,
+    /// By whom; `None` takes whoever serves already, or anybody who is free.
+    pub staff_id: Option<StaffId>,
+}
+
+impl From<&Also> for Asked {
+    fn from(also: &Also) -> Self {
+        Self { service_id: also.service_id, staff_id: also.staff_id }
+    }
+}
+
+impl BookAppointment {
+    /// So many come.
+    pub(super) const fn come(&self) -> u32 {
+        1
+    }
 }
 
 /// A booked visit, as its guest is told.
@@ -62,12 +88,15 @@ pub struct Booked {
     pub staff_id: StaffId,
     /// What is done.
     pub service_id: ServiceId,
-    /// For how much.
+    /// For how much, all in all.
     pub price: Money,
+    /// Who does what when, when there are several services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 impl Booked {
-    pub(super) const fn of(appointment_id: AppointmentId, visit: &Visit) -> Self {
+    pub(super) fn of(appointment_id: AppointmentId, visit: &Visit) -> Self {
         Self {
             appointment_id,
             status: Status::Booked,
@@ -76,6 +105,7 @@ impl Booked {
             staff_id: visit.staff_id,
             service_id: visit.service_id,
             price: visit.price,
+            parts: visit.parts.clone(),
         }
     }
 }
@@ -112,9 +142,16 @@ pub enum BookingRefused {
 }
 
 impl BookingRefused {
-    /// Whether as many visits begin in that day or week as may.
-    pub(super) const fn is_limit(&self) -> bool {
-        matches!(self, Self::Unavailable { refusal: Refusal::LimitReached { .. }, .. })
+    /// Whether visits with somebody else may be the reason: they count towards the same limit, or use
+    /// the same things.
+    pub(super) const fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable {
+                refusal: Refusal::LimitReached { .. } | Refusal::NoResource { .. },
+                ..
+            }
+        )
     }
 }
 
@@ -149,5 +186,7 @@ fn validate(book: &BookAppointment) -> Result<(), Vec<FieldError>> {
     if let Some(notes) = &book.notes {
         fields.note("notes", notes, 2_000);
     }
+    let message = format!("must have at most {MOST_FURTHER} services");
+    fields.check(book.also.len() <= MOST_FURTHER, "also", message);
     fields.done()
 }

@@ -1,15 +1,20 @@
+use std::collections::BTreeSet;
+
 use domain::{
     Aggregate, AppointmentId, Decide, FieldError, Fields,
     appointment::{Appointment, AppointmentCommand, AppointmentError, Status, Visit},
-    staff_calendar::{StaffCalendar, StaffCalendarCommand},
 };
 use streams::{
     CommandContext,
     log::{CommitError, Loaded, StreamKey, UnitOfWork},
 };
 
+use super::holding::{Holding, NotKept};
 use crate::{
-    CommandError, Commands, Done, again::until_decided, error::Attempt, staff_calendar::week_keys,
+    CommandError, Commands, Done,
+    again::until_decided,
+    error::Attempt,
+    mailbox::{State, Wanted},
 };
 
 /// How a visit ends.
@@ -105,7 +110,7 @@ impl Commands {
         Ok(Done::new(ended, position))
     }
 
-    /// Gives the time back in the calendar and in the second wall.
+    /// Gives the time back in the calendars and in the second wall, and what was used besides.
     pub(super) async fn release(
         &self,
         unit: &mut UnitOfWork,
@@ -113,17 +118,17 @@ impl Commands {
         visit: &Visit,
         context: &CommandContext,
     ) -> Result<(), CommitError> {
-        let weeks = week_keys(visit.staff_id, &visit.padded());
-        let histories = self.log.load(context.business_id, &weeks).await?;
-        for key in &weeks {
-            let week: Loaded<StaffCalendar> = histories.fold(key)?;
-            let command = StaffCalendarCommand::Release { appointment_id };
-            let events =
-                week.state.decide(command).map_err(|error| CommitError::Store(error.into()))?;
-            unit.append(&week, events)?;
+        let meeting = self.meeting(visit, context).await?;
+        let holding =
+            Holding { id: appointment_id, from: Some(visit), to: None, meeting: &meeting };
+        let (mut state, mut wanted) = (State::default(), Wanted::default());
+        holding.wants(&mut wanted);
+        state.load(&self.log, context.business_id, &wanted).await?;
+        match holding.keep(unit, &state, &BTreeSet::new()) {
+            Ok(_kept) => Ok(()),
+            Err(NotKept::Commit(error)) => Err(error),
+            Err(NotKept::Refused(refusal)) => Err(CommitError::Store(refusal.into())),
         }
-        unit.release(appointment_id);
-        Ok(())
     }
 
     /// The reason is personal: it stands beside the events, in the same transaction.

@@ -248,6 +248,7 @@ mod tests {
             timezone: Some("Europe/London".parse().unwrap()),
             notes: Some("window seat".into()),
             waived: Waived::default(),
+            also: vec![],
         };
         let context = CommandContext {
             business_id: BusinessId::new(Uuid::from_u128(4)),
@@ -293,6 +294,7 @@ mod tests {
             staff_id: StaffId::new(Uuid::from_u128(3)),
             service_id: ServiceId::new(Uuid::from_u128(2)),
             price: Money { amount: 4_500, currency: "USD".parse::<Currency>().unwrap() },
+            parts: vec![],
         };
         let taken = Refusal::Taken { by: AppointmentId::new(Uuid::from_u128(1)) };
         let missing = FieldError { field: "notes".into(), message: "must be short".into() };

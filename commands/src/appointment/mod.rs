@@ -7,10 +7,12 @@ mod decide;
 mod end;
 mod forward;
 mod guest;
+mod holding;
+mod known;
 mod reschedule;
 
 pub(crate) use batch::BookTask;
-pub use book::{BookAppointment, Booked, BookingRefused, Start};
+pub use book::{Also, BookAppointment, Booked, BookingRefused, Start};
 pub use by_guest::{CancelByGuest, GuestRefused};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;

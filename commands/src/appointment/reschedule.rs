@@ -3,26 +3,28 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    AppointmentId, Decide, StaffId, TimeSlot,
+    AppointmentId, CalendarWeek, Decide, ResourceId, StaffId,
     appointment::{Appointment, AppointmentCommand, AppointmentError, AppointmentEvent, Visit},
-    availability::{self, Refusal, Rules, Waived},
-    business::{Business, BusinessState, Service},
-    staff_calendar::{Busy, BusyKind, StaffCalendar, StaffCalendarCommand, StaffCalendarEvent},
-    staff_schedule::StaffSchedule,
+    availability::{Refusal, Shape, Waived},
+    business::{BusinessState, Profile},
+    resource_calendar::Use,
 };
 use jiff::Timestamp;
 use streams::{
     Actor, CommandContext,
-    log::{CommitError, Histories, Loaded, ReservedTime, StreamKey, UnitOfWork},
+    log::{CommitError, Histories, Loaded, StreamKey, UnitOfWork},
 };
 
-use super::{BookingRefused, Ended, Start, decide};
+use super::{
+    BookingRefused, Ended, Start, decide,
+    holding::{Holding, Week},
+    known::{self, Known, unread},
+};
 use crate::{
     CommandError, Commands, Done,
     again::until_decided,
     error::Attempt,
-    mailbox::{CountedWeek, week_of},
-    staff_calendar::week_keys,
+    mailbox::{State, Wanted},
 };
 
 /// A visit to move.
@@ -60,11 +62,13 @@ fn refuse<T>(refused: impl Into<MoveRefused>) -> Tried<T> {
     Err(Attempt::Refused(refused.into()))
 }
 
-/// A visit as it was found, with all that decides about a change.
-struct Found<'a> {
+/// A visit as it was found, and the business as it is now.
+struct Found {
+    read: Histories,
     appointment: Loaded<Appointment>,
     visit: Visit,
-    business: &'a BusinessState,
+    state: State,
+    business: BusinessState,
 }
 
 impl Commands {
@@ -103,117 +107,144 @@ impl Commands {
         wish: &RescheduleAppointment,
         context: &CommandContext,
     ) -> Tried<Done<Ended>> {
-        let (key, business_key) = keys_of(wish.appointment_id, context);
-        let read = self.log.load(context.business_id, &[key.clone(), business_key.clone()]).await?;
-        let business: Loaded<Business> = read.fold(&business_key)?;
-        let found = find(&read, &key, &business)?;
+        let id = wish.appointment_id;
+        let mut found = self.find(id, context).await?;
         if wish.seen.is_some_and(|version| version != found.appointment.sequence) {
             return refuse(MoveRefused::Spent);
         }
         let profile = &found.business.profile.value;
         let start = decide::instant(wish.start, &profile.timezone).map_err(booking)?;
         let staff_id = server(&found, wish.staff_id)?;
-        let service = agreed(&found);
-        let span = availability::deciding_range(&profile.timezone, &service, start, start);
-        let schedule_key = StreamKey::of::<StaffSchedule>(staff_id);
-        let mut keys: BTreeSet<StreamKey> =
-            week_keys(staff_id, &span).into_iter().chain(weeks_of(&found.visit)).collect();
-        keys.insert(schedule_key.clone());
-        let keys: Vec<StreamKey> = keys.into_iter().collect();
-        let calendars = self.log.load(context.business_id, &keys).await?;
-        let schedule: Loaded<StaffSchedule> = calendars.fold(&schedule_key)?;
-        let counted = self.counted(wish.appointment_id, &found, staff_id, start, context).await?;
-        let facts = (&service, &schedule.state, &counted);
-        let rules = rules_of(&found, staff_id, facts).ok_or_else(unknown_staff)?;
-        let mut busy: Vec<Busy> = Vec::new();
-        for key in week_keys(staff_id, &span) {
-            busy.extend(calendars.fold::<StaffCalendar>(&key)?.state.busy());
-        }
-        let slot = free(&rules, busy, wish, start, context)
-            .map_err(|refusal| booking_refused(start, refusal))?;
-        let visit = Visit { staff_id, slot, ..found.visit.clone() };
-        let policy = &profile.booking_policy;
+        let shape = Shape::of_visit(&found.business, &found.visit);
+        let meeting = self.meeting(&found.visit, context).await?;
+        let from = found.visit.clone();
+        let leaving = Holding { id, from: Some(&from), to: None, meeting: &meeting };
+        let mut wanted = Wanted::default();
+        known::wants(&found.business, &shape, vec![staff_id], start, &mut wanted);
+        leaving.wants(&mut wanted);
+        found.state.without = vec![id.uuid()];
+        self.read(&mut found, wanted, context).await?;
+        let known = Known::of(&found.state, &found.business, &shape, start, None);
+        let check = |known: &Known<'_>| known.check(staff_id, start, context.now, wish.waived);
+        let own = Some((from.holder(id), &from));
+        // A start that is listed because of what the visit itself occupies can be had, too.
+        let (known, plan) = match check(&known) {
+            Ok(plan) => (known, plan),
+            Err(Attempt::Refused(_taken_by_itself)) => {
+                let known = known.besides(own);
+                (known, check(&known).map_err(|error| unavailable(start, error))?)
+            }
+            Err(Attempt::Commit(error)) => return Err(error.into()),
+        };
+        let reminders = from.reminder_offsets_minutes.clone();
+        let planned = plan.visit(&shape, from.customer_id, reminders).ok_or_else(unread)?;
+        let to = Visit { subjects: from.subjects, series_id: from.series_id, ..planned };
+        let policy = &profile_of(&found).booking_policy;
         let command = match context.actor {
             Actor::Guest => AppointmentCommand::RescheduleByGuest {
-                visit: visit.clone(),
+                visit: to.clone(),
                 limit: policy.reschedule_limit,
                 notice_minutes: policy.cancel_notice_minutes,
                 now: context.now,
             },
             Actor::User(_) | Actor::System(_) => {
-                AppointmentCommand::Reschedule { visit: visit.clone(), limit: None }
+                AppointmentCommand::Reschedule { visit: to.clone(), limit: None }
             }
         };
         let mut unit = UnitOfWork::new(context.clone());
-        unit.guard(&business);
-        unit.guard(&schedule);
-        let places = counted.places(&rules, context.business_id, wish.appointment_id, start);
-        places.into_iter().for_each(|place| unit.take_place(place));
-        let others: Vec<StreamKey> = keys.into_iter().filter(|key| *key != schedule_key).collect();
-        let change = Change { from: Some(&found.visit), to: &visit, weeks: &others };
-        self.change(unit, &found, command, &change, (&read, &calendars)).await
+        known.count(&mut unit, id, &to, context.business_id)?;
+        let looked_at = known.looked_at(&mut unit, &to)?;
+        let holding = Holding { to: Some(&to), ..leaving };
+        self.change(unit, &found, command, (&holding, &looked_at)).await
     }
 
     async fn try_reinstate(
         &self,
-        appointment_id: AppointmentId,
+        id: AppointmentId,
         context: &CommandContext,
     ) -> Tried<Done<Ended>> {
-        let (key, business_key) = keys_of(appointment_id, context);
-        let read = self.log.load(context.business_id, &[key.clone(), business_key.clone()]).await?;
-        let business: Loaded<Business> = read.fold(&business_key)?;
-        let found = find(&read, &key, &business)?;
-        let weeks = weeks_of(&found.visit);
-        let calendars = self.log.load(context.business_id, &weeks).await?;
+        let mut found = self.find(id, context).await?;
+        let (now, start) = (context.now, found.visit.slot.start());
+        let again = |resources| AppointmentCommand::Reinstate { resources, now };
+        // Whether it may be: before anything else is looked at.
+        let as_it_was = again(found.visit.resources.clone());
+        found.appointment.state.decide(as_it_was).or_else(refuse)?;
+        let shape = Shape::of_visit(&found.business, &found.visit);
+        let was = found.visit.clone();
+        let mut wanted = Wanted::default();
+        known::wants(&found.business, &shape, vec![was.staff_id], start, &mut wanted);
+        Holding { id, from: None, to: Some(&was), meeting: &[] }.wants(&mut wanted);
+        self.read(&mut found, wanted, context).await?;
+        let known = Known::of(&found.state, &found.business, &shape, start, None);
+        known.within_limits(&was).map_err(|error| unavailable(start, error))?;
+        let resources = known.resources(&was, start);
+        let resources = resources.map_err(|error| unavailable(start, error))?;
+        let to = Visit { resources: resources.clone(), ..was };
         let mut unit = UnitOfWork::new(context.clone());
-        unit.guard(&business);
-        let (staff_id, start) = (found.visit.staff_id, found.visit.slot.start());
-        let counted = self.counted(appointment_id, &found, staff_id, start, context).await?;
-        let (service, schedule) = (agreed(&found), StaffSchedule::default());
-        // Whoever has left the roster has no limits any more.
-        if let Some(rules) = rules_of(&found, staff_id, (&service, &schedule, &counted)) {
-            if let Some(refusal) = availability::limit_reached(&rules, start) {
-                return Err(booking_refused(start, refusal));
-            }
-            let places = counted.places(&rules, context.business_id, appointment_id, start);
-            places.into_iter().for_each(|place| unit.take_place(place));
-        }
-        let change = Change { from: None, to: &found.visit, weeks: &weeks };
-        let command = AppointmentCommand::Reinstate { now: context.now };
-        self.change(unit, &found, command, &change, (&read, &calendars)).await
+        known.count(&mut unit, id, &to, context.business_id)?;
+        let holding = Holding { id, from: None, to: Some(&to), meeting: &[] };
+        self.change(unit, &found, again(resources), (&holding, &BTreeSet::new())).await
     }
 
-    /// What stands in the week of the new time besides the visit itself, where a limit wants to know.
-    async fn counted(
-        &self,
-        appointment_id: AppointmentId,
-        found: &Found<'_>,
-        staff_id: StaffId,
-        start: Timestamp,
-        context: &CommandContext,
-    ) -> Result<CountedWeek, CommitError> {
-        if !found.business.is_limited(found.visit.service_id, [staff_id]) {
-            return Ok(CountedWeek::default());
+    async fn find(&self, id: AppointmentId, context: &CommandContext) -> Tried<Found> {
+        let key = StreamKey::of::<Appointment>(id);
+        let read = self.log.load(context.business_id, std::slice::from_ref(&key)).await?;
+        let appointment: Loaded<Appointment> = read.fold(&key)?;
+        let visit = appointment.state.known().map(|(visit, _)| visit.clone());
+        let mut state = State::default();
+        if visit.is_some() {
+            state.load(&self.log, context.business_id, &Wanted::default()).await?;
         }
-        let zone = &found.business.profile.value.timezone;
-        let week = (zone, week_of(zone, start));
-        CountedWeek::load(&self.log, context.business_id, week, Some(appointment_id)).await
+        match (visit, state.registered().cloned()) {
+            (Some(visit), Some(business)) => {
+                Ok(Found { read, appointment, visit, state, business })
+            }
+            _ => refuse(AppointmentError::NotFound),
+        }
+    }
+
+    /// Reads calendars, then what limits are held against: besides the visit itself, and besides the
+    /// meeting of a class that nobody else comes to.
+    async fn read(
+        &self,
+        found: &mut Found,
+        mut wanted: Wanted,
+        context: &CommandContext,
+    ) -> Result<(), CommitError> {
+        let counted = std::mem::take(&mut wanted.counted);
+        found.state.load(&self.log, context.business_id, &wanted).await?;
+        if let Some(class) = found.visit.class.filter(|_class| !found.state.without.is_empty()) {
+            let week = (found.visit.staff_id, CalendarWeek::of(found.visit.slot.start()));
+            let seats = found.state.weeks.get(&week);
+            if seats.is_some_and(|week| week.state.seats_of(class.session_id) <= class.seats) {
+                found.state.without.push(class.session_id.uuid());
+            }
+        }
+        let wanted = Wanted { counted, ..Wanted::default() };
+        found.state.load(&self.log, context.business_id, &wanted).await
+    }
+
+    /// What the class uses that the visit has a seat in.
+    pub(super) async fn meeting(
+        &self,
+        visit: &Visit,
+        context: &CommandContext,
+    ) -> Result<Vec<(ResourceId, Use)>, CommitError> {
+        match visit.class {
+            Some(class) => self.log.resources_of(context.business_id, class.session_id).await,
+            None => Ok(vec![]),
+        }
     }
 
     /// The appointment's own part, the calendars' and the second wall's, in one statement.
     async fn change(
         &self,
         mut unit: UnitOfWork,
-        found: &Found<'_>,
+        found: &Found,
         command: AppointmentCommand,
-        change: &Change<'_>,
-        (read, calendars): (&Histories, &Histories),
+        (holding, looked_at): (&Holding<'_>, &BTreeSet<Week>),
     ) -> Tried<Done<Ended>> {
         let appointment = &found.appointment;
-        let appointment_id =
-            appointment.key.id.parse().map_err(|error: domain::IdError| {
-                Attempt::Commit(CommitError::Store(error.into()))
-            })?;
         let events: Vec<AppointmentEvent> = appointment.state.decide(command).or_else(refuse)?;
         let version = appointment.sequence + events.len() as u64;
         let mut after = appointment.state.clone();
@@ -223,101 +254,27 @@ impl Commands {
         };
         let ended = Ended { visit: visit.clone(), status, version };
         if events.is_empty() {
-            let position = self.last_position(read, &appointment.key).await?;
+            let position = self.last_position(&found.read, &appointment.key).await?;
             return Ok(Done::new(ended, position));
         }
         unit.append(appointment, events)?;
-        change.of_calendars(&mut unit, appointment_id, found, calendars)?;
-        if change.from.is_some() {
-            unit.release(appointment_id);
+        let start = visit.slot.start();
+        let kept = holding.keep(&mut unit, &found.state, looked_at);
+        kept.map_err(|error| unavailable(start, error.into()))?;
+        if let Some(business) = &found.state.business {
+            unit.guard(business);
         }
-        unit.reserve(ReservedTime {
-            appointment_id,
-            staff_id: change.to.staff_id,
-            service_id: change.to.service_id,
-            slot: change.to.slot,
-            buffer_before_minutes: change.to.buffer_before_minutes,
-            buffer_after_minutes: change.to.buffer_after_minutes,
-        });
         let position = self.log.commit(&unit).await?;
         Ok(Done::new(ended, position))
     }
 }
 
-/// Time that is given back, and time that is taken.
-struct Change<'a> {
-    from: Option<&'a Visit>,
-    to: &'a Visit,
-    /// All calendar streams that were looked at.
-    weeks: &'a [StreamKey],
-}
-
-impl Change<'_> {
-    /// In every week: first given back, then taken. A week that was only looked at must not change.
-    fn of_calendars(
-        &self,
-        unit: &mut UnitOfWork,
-        appointment_id: AppointmentId,
-        found: &Found<'_>,
-        calendars: &Histories,
-    ) -> Tried<()> {
-        let from: Vec<StreamKey> = self.from.into_iter().flat_map(weeks_of).collect();
-        let to = weeks_of(self.to);
-        let buffers = found.business.profile.value.booking_policy.buffers;
-        for key in self.weeks {
-            let week: Loaded<StaffCalendar> = calendars.fold(key)?;
-            let (mut state, mut events) = (week.state.clone(), Vec::new());
-            let mut take = |command| {
-                let decided: Vec<StaffCalendarEvent> = state
-                    .decide(command)
-                    .map_err(|error| booking(decide::calendar(&error, self.to.slot.start())))?;
-                decided.iter().for_each(|event| state.evolve(event.clone()));
-                events.extend(decided);
-                Tried::Ok(())
-            };
-            if from.contains(key) {
-                take(StaffCalendarCommand::Release { appointment_id })?;
-            }
-            if to.contains(key) {
-                take(StaffCalendarCommand::Reserve {
-                    appointment_id,
-                    slot: self.to.slot,
-                    buffer_before_minutes: self.to.buffer_before_minutes,
-                    buffer_after_minutes: self.to.buffer_after_minutes,
-                    buffers,
-                })?;
-            }
-            if events.is_empty() {
-                unit.guard(&week);
-            } else {
-                unit.append(&week, events)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn keys_of(appointment_id: AppointmentId, context: &CommandContext) -> (StreamKey, StreamKey) {
-    let key = StreamKey::of::<Appointment>(appointment_id);
-    (key, StreamKey::of::<Business>(context.business_id))
-}
-
-fn find<'a>(read: &Histories, key: &StreamKey, business: &'a Loaded<Business>) -> Tried<Found<'a>> {
-    let appointment: Loaded<Appointment> = read.fold(key)?;
-    let visit = appointment.state.known().map(|(visit, _)| visit.clone());
-    match (visit, business.state.registered()) {
-        (Some(visit), Some(business)) => Ok(Found { appointment, visit, business }),
-        _ => refuse(AppointmentError::NotFound),
-    }
-}
-
-/// The streams that hold the time of a visit.
-fn weeks_of(visit: &Visit) -> Vec<StreamKey> {
-    week_keys(visit.staff_id, &visit.padded())
+fn profile_of(found: &Found) -> &Profile {
+    &found.business.profile.value
 }
 
 /// Who is to serve: whoever has the visit keeps it even when they no longer offer the service.
-fn server(found: &Found<'_>, asked: Option<StaffId>) -> Tried<StaffId> {
+fn server(found: &Found, asked: Option<StaffId>) -> Tried<StaffId> {
     let there = found.visit.staff_id;
     let staff_id = asked.unwrap_or(there);
     if !found.business.staff.contains_key(&staff_id) {
@@ -328,54 +285,13 @@ fn server(found: &Found<'_>, asked: Option<StaffId>) -> Tried<StaffId> {
     if able { Ok(staff_id) } else { refuse(BookingRefused::NotOffered) }
 }
 
-/// The service as it was agreed for this visit: it keeps its length and its buffers.
-fn agreed(found: &Found<'_>) -> Service {
-    let Visit { slot, buffer_before_minutes, buffer_after_minutes, price, .. } = found.visit;
-    let minutes = slot.start().duration_until(slot.end()).as_mins();
-    let service = found.business.services.get(&found.visit.service_id);
-    let now = service.map(|service| service.value.clone());
-    Service {
-        duration_minutes: u32::try_from(minutes).unwrap_or_default(),
-        buffer_before_minutes,
-        buffer_after_minutes,
-        price,
-        // No longer offered: the visit stands all the same.
-        ..now.unwrap_or_else(|| Service::new("", 0, price))
+fn unavailable(start: Timestamp, attempt: Attempt<Refusal>) -> Attempt<MoveRefused> {
+    match attempt {
+        Attempt::Refused(refusal) => {
+            Attempt::Refused(BookingRefused::Unavailable { start, refusal }.into())
+        }
+        Attempt::Commit(error) => Attempt::Commit(error),
     }
-}
-
-/// The rules of the visit; `None` when the staff member has left the roster.
-fn rules_of<'a>(
-    found: &Found<'a>,
-    staff_id: StaffId,
-    (service, schedule, counted): (&'a Service, &'a StaffSchedule, &'a CountedWeek),
-) -> Option<Rules<'a>> {
-    let service = (found.visit.service_id, service);
-    Rules::with(found.business, service, staff_id, schedule.hours(), &counted.counts)
-}
-
-fn unknown_staff() -> Attempt<MoveRefused> {
-    Attempt::Refused(BookingRefused::UnknownStaff.into())
-}
-
-/// The new time, if it is free. What the visit itself occupies is free for it; a start that is listed
-/// because of what it occupies can be had, too.
-fn free(
-    rules: &Rules<'_>,
-    mut busy: Vec<Busy>,
-    wish: &RescheduleAppointment,
-    start: Timestamp,
-    context: &CommandContext,
-) -> Result<TimeSlot, Refusal> {
-    let check =
-        |busy: &[Busy]| availability::check_waiving(rules, busy, start, context.now, wish.waived);
-    let listed = check(&busy);
-    busy.retain(|busy| busy.kind != BusyKind::Visit(wish.appointment_id));
-    listed.or_else(|_taken_by_itself| check(&busy))
-}
-
-fn booking_refused(start: Timestamp, refusal: Refusal) -> Attempt<MoveRefused> {
-    Attempt::Refused(BookingRefused::Unavailable { start, refusal }.into())
 }
 
 fn booking(attempt: Attempt<BookingRefused>) -> Attempt<MoveRefused> {

@@ -1,11 +1,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::{
-    AppointmentId, BusinessId, ServiceId, StaffId, Zone,
+    BusinessId, ServiceId, StaffId, Zone,
     availability::{self, Counts, Limit, Period, Rules, Subject},
 };
 use jiff::{Timestamp, ToSpan, civil::Date};
 use streams::log::{CommitError, Log, PlaceKey, TakenPlace};
+use uuid::Uuid;
 
 /// What limits are held against in one local week: how many visits begin in it and in each of its
 /// days, and which places they take.
@@ -15,11 +16,13 @@ pub(crate) struct CountedWeek {
     places: HashMap<PlaceKey, BTreeSet<u32>>,
 }
 
-/// What becomes of a week by a booking.
+/// What becomes of a week by a service of a visit that is booked.
 #[derive(Debug)]
 pub(crate) struct CountedVisit {
     pub(crate) monday: Date,
     pub(crate) start: Timestamp,
+    /// Whether it is the first of its visit.
+    pub(crate) first: bool,
     pub(crate) staff_id: StaffId,
     pub(crate) service_id: ServiceId,
     pub(crate) places: Vec<TakenPlace>,
@@ -31,28 +34,29 @@ pub(crate) fn week_of(zone: &Zone, start: Timestamp) -> Date {
 }
 
 impl CountedWeek {
-    /// What stands, without the visit that is about to be moved.
+    /// What stands, without what is about to be moved.
     pub(crate) async fn load(
         log: &Log,
         business_id: BusinessId,
         (zone, monday): (&Zone, Date),
-        without: Option<AppointmentId>,
+        without: &[Uuid],
     ) -> Result<Self, CommitError> {
         let start = availability::start_of_day(zone, monday);
         let span = availability::counting_range(zone, start, start);
         let sunday = monday.saturating_add(6.days());
         let standing = log.standing(business_id, &span, [monday, sunday]).await?;
         let mut week = Self::default();
-        for visit in standing.visits.iter().filter(|v| Some(v.appointment_id) != without) {
-            week.counts.add(zone, visit.start, visit.staff_id, visit.service_id);
+        for visit in standing.visits.iter().filter(|v| !without.contains(&v.holder)) {
+            week.counts.add(zone, visit.start, visit.first, visit.staff_id, visit.service_id);
         }
-        for taken in standing.places.iter().filter(|p| Some(p.appointment_id) != without) {
+        for taken in standing.places.iter().filter(|p| !without.contains(&p.holder)) {
             week.places.entry(taken.key).or_default().insert(taken.place);
         }
         Ok(week)
     }
 
-    /// The places that a visit takes: the lowest that is free under each limit in force.
+    /// The places that a service of a visit takes: the lowest that is free under each limit in force,
+    /// and not among those that the visit `has` already.
     ///
     /// Nobody has more places than its limit allows: whoever is let in sees fewer visits than that,
     /// so that one of the first places is free, and no two can take the same.
@@ -60,8 +64,8 @@ impl CountedWeek {
         &self,
         rules: &Rules<'_>,
         business_id: BusinessId,
-        appointment_id: AppointmentId,
-        start: Timestamp,
+        (holder, start, first): (Uuid, Timestamp, bool),
+        has: &[TakenPlace],
     ) -> Vec<TakenPlace> {
         let date = availability::local_date(rules.zone, start);
         let take = |Limit { subject, period, .. }| {
@@ -72,16 +76,21 @@ impl CountedWeek {
             };
             let key = PlaceKey { subject, period, first: period.first(date) };
             let taken = self.places.get(&key);
-            let free = |place: &u32| taken.is_none_or(|taken| !taken.contains(place));
+            let free = |place: &u32| {
+                taken.is_none_or(|taken| !taken.contains(place))
+                    && !has.iter().any(|own| own.key == key && own.place == *place)
+            };
             let place = (1..u32::MAX).find(free).unwrap_or(u32::MAX);
-            TakenPlace { appointment_id, key, place }
+            TakenPlace { holder, key, place }
         };
-        rules.limits().map(take).collect()
+        let counts = |limit: &Limit| first || limit.subject != Subject::Business;
+        rules.limits().filter(counts).map(take).collect()
     }
 
-    /// Takes in that a visit is booked.
+    /// Takes in that a service of a visit is booked.
     pub(super) fn count(&mut self, zone: &Zone, visit: &CountedVisit) {
-        self.counts.add(zone, visit.start, visit.staff_id, Some(visit.service_id));
+        let CountedVisit { start, first, staff_id, service_id, .. } = *visit;
+        self.counts.add(zone, start, first, staff_id, Some(service_id));
         for TakenPlace { key, place, .. } in &visit.places {
             self.places.entry(*key).or_default().insert(*place);
         }

@@ -1,14 +1,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::{
-    Aggregate, BusinessId, CalendarWeek, Decide, StaffId, Zone,
-    business::Business,
+    Aggregate, BusinessId, CalendarWeek, Decide, ResourceId, StaffId, Zone,
+    business::{Business, BusinessState},
+    resource_calendar::{self, ResourceCalendar},
     staff_calendar::{StaffCalendar, stream_id},
     staff_schedule::StaffSchedule,
     subscription::Subscription,
 };
 use jiff::civil::Date;
 use streams::log::{CommitError, Histories, Loaded, Log, StreamKey};
+use uuid::Uuid;
 
 use super::{CountedVisit, CountedWeek};
 
@@ -22,8 +24,11 @@ pub(crate) struct State {
     pub(crate) plan: Option<Loaded<Subscription>>,
     pub(crate) schedules: HashMap<StaffId, Loaded<StaffSchedule>>,
     pub(crate) weeks: HashMap<(StaffId, CalendarWeek), Loaded<StaffCalendar>>,
+    pub(crate) stock: HashMap<(ResourceId, CalendarWeek), Loaded<ResourceCalendar>>,
     /// By Monday, in the zone of the business; only where limits are in force.
     pub(crate) counted: HashMap<Date, CountedWeek>,
+    /// What is not counted: the visit that is about to be moved, and the meeting that ends with it.
+    pub(crate) without: Vec<Uuid>,
 }
 
 /// What a command has to know beside business and plan.
@@ -31,6 +36,7 @@ pub(crate) struct State {
 pub(crate) struct Wanted {
     pub(crate) schedules: BTreeSet<StaffId>,
     pub(crate) weeks: BTreeSet<(StaffId, CalendarWeek)>,
+    pub(crate) stock: BTreeSet<(ResourceId, CalendarWeek)>,
     /// Mondays of the weeks whose visits are counted.
     pub(crate) counted: BTreeSet<Date>,
 }
@@ -46,10 +52,15 @@ impl State {
         if self.weeks.len() > MOST_WEEKS {
             self.weeks.clear();
         }
+        if self.stock.len() > MOST_WEEKS {
+            self.stock.clear();
+        }
         let weeks: Vec<_> =
             wanted.weeks.iter().filter(|week| !self.weeks.contains_key(week)).collect();
         let schedules: Vec<_> =
             wanted.schedules.iter().filter(|id| !self.schedules.contains_key(id)).collect();
+        let stock: Vec<_> =
+            wanted.stock.iter().filter(|week| !self.stock.contains_key(week)).collect();
         let mut keys = Vec::new();
         if self.business.is_none() {
             keys.push(StreamKey::of::<Business>(business_id));
@@ -57,6 +68,7 @@ impl State {
         }
         keys.extend(schedules.iter().map(StreamKey::of::<StaffSchedule>));
         keys.extend(weeks.iter().map(|(staff_id, week)| week_key(*staff_id, *week)));
+        keys.extend(stock.iter().map(|(id, week)| stock_key(*id, *week)));
         if !keys.is_empty() {
             let histories = log.load(business_id, &keys).await?;
             if self.business.is_none() {
@@ -69,6 +81,9 @@ impl State {
             for (staff_id, week) in weeks {
                 let loaded = fold_week(&histories, *staff_id, *week)?;
                 self.weeks.insert((*staff_id, *week), loaded);
+            }
+            for (id, week) in stock {
+                self.stock.insert((*id, *week), histories.fold(&stock_key(*id, *week))?);
             }
         }
         self.count(log, business_id, &wanted.counted).await
@@ -87,7 +102,8 @@ impl State {
         let Some(zone) = self.zone().cloned() else { return Ok(()) };
         for monday in wanted {
             if !self.counted.contains_key(monday) {
-                let week = CountedWeek::load(log, business_id, (&zone, *monday), None).await?;
+                let week = CountedWeek::load(log, business_id, (&zone, *monday), &self.without);
+                let week = week.await?;
                 self.counted.insert(*monday, week);
             }
         }
@@ -103,8 +119,24 @@ impl State {
     }
 
     fn zone(&self) -> Option<&Zone> {
-        let business = self.business.as_ref()?.state.registered()?;
-        Some(&business.profile.value.timezone)
+        Some(&self.registered()?.profile.value.timezone)
+    }
+
+    pub(crate) fn registered(&self) -> Option<&BusinessState> {
+        self.business.as_ref()?.state.registered()
+    }
+
+    /// Takes in what was decided on a resource.
+    pub(crate) fn evolve_stock(
+        &mut self,
+        week: (ResourceId, CalendarWeek),
+        events: Vec<<ResourceCalendar as Aggregate>::Event>,
+    ) {
+        let Some(loaded) = self.stock.get_mut(&week) else { return };
+        for event in events {
+            loaded.sequence += 1;
+            loaded.state.evolve(event);
+        }
     }
 
     /// Takes in what was decided on a week.
@@ -123,6 +155,10 @@ impl State {
 
 fn week_key(staff_id: StaffId, week: CalendarWeek) -> StreamKey {
     StreamKey::of::<StaffCalendar>(stream_id(staff_id, week))
+}
+
+fn stock_key(resource_id: ResourceId, week: CalendarWeek) -> StreamKey {
+    StreamKey::of::<ResourceCalendar>(resource_calendar::stream_id(resource_id, week))
 }
 
 fn fold_week(

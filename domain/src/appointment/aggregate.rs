@@ -1,46 +1,10 @@
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppointmentCommand, AppointmentError, AppointmentEvent};
-use crate::{CustomerId, Decide, Money, ServiceId, StaffId, TimeSlot, pure::pure_aggregate};
-
-/// All that is agreed about one visit; later changes of service or policy do not touch it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Visit {
-    /// Who serves the guest.
-    pub staff_id: StaffId,
-    /// What is done.
-    pub service_id: ServiceId,
-    /// For whom.
-    pub customer_id: CustomerId,
-    /// When, without buffers.
-    pub slot: TimeSlot,
-    /// Minutes the calendar keeps free in front.
-    pub buffer_before_minutes: u32,
-    /// Minutes the calendar keeps free behind.
-    pub buffer_after_minutes: u32,
-    /// For how much.
-    pub price: Money,
-    /// How long before the start reminders were to go out when it was booked, in elapsed minutes.
-    pub reminder_offsets_minutes: Vec<u32>,
-}
-
-impl Visit {
-    /// When, with its buffers: what it keeps of a calendar.
-    #[must_use]
-    pub fn padded(&self) -> TimeSlot {
-        self.slot.padded(self.buffer_before_minutes, self.buffer_after_minutes)
-    }
-
-    /// Until when its guest may call it off, where the business asks for that much notice.
-    #[must_use]
-    pub fn cancel_deadline(&self, notice_minutes: u32) -> Timestamp {
-        let notice = SignedDuration::from_mins(notice_minutes.into());
-        self.slot.start().checked_sub(notice).unwrap_or(Timestamp::MIN)
-    }
-}
+use super::{AppointmentCommand, AppointmentError, AppointmentEvent, Used, Visit};
+use crate::{Decide, TimeSlot, pure::pure_aggregate};
 
 /// Where in its life a visit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -173,7 +137,11 @@ impl Appointment {
         self.reschedule(visit, limit)
     }
 
-    fn reinstate(&self, now: Timestamp) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+    fn reinstate(
+        &self,
+        resources: Vec<Used>,
+        now: Timestamp,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
         let Self::Known { visit, status, revision, .. } = self else {
             return Err(AppointmentError::NotFound);
         };
@@ -184,7 +152,8 @@ impl Appointment {
                 if start <= now {
                     return Err(AppointmentError::Begun { start });
                 }
-                let (visit, revision) = (Visit::clone(visit), revision + 1);
+                let visit = Visit { resources, ..Visit::clone(visit) };
+                let revision = revision + 1;
                 Ok(vec![AppointmentEvent::Reinstated { visit, revision }])
             }
             Status::Completed | Status::NoShow => {
@@ -245,7 +214,7 @@ impl Decide for Appointment {
                 Some(_) => Err(AppointmentError::AlreadyBooked),
             },
             AppointmentCommand::Reschedule { visit, limit } => self.reschedule(visit, limit),
-            AppointmentCommand::Reinstate { now } => self.reinstate(now),
+            AppointmentCommand::Reinstate { resources, now } => self.reinstate(resources, now),
             AppointmentCommand::Cancel => {
                 self.end(Status::Cancelled, None, AppointmentEvent::Cancelled {})
             }

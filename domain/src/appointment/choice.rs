@@ -39,7 +39,7 @@ impl Candidate {
     ) -> Self {
         let begins = |at: Timestamp| week.start() <= at && at < week.end();
         let counts =
-            |busy: &&Busy| matches!(busy.kind, BusyKind::Visit(_)) && begins(busy.slot.start());
+            |busy: &&Busy| !matches!(busy.kind, BusyKind::TimeOff(_)) && begins(busy.slot.start());
         let visits: BTreeMap<BusyKind, TimeSlot> =
             busy.into_iter().filter(counts).map(|busy| (busy.kind, busy.slot)).collect();
         let minutes = |slot: &TimeSlot| slot.start().duration_until(slot.end()).as_mins();

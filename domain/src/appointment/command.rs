@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-use super::{StaffChoice, Visit};
+use super::{StaffChoice, Used, Visit};
 
 /// What can be asked of an appointment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum AppointmentCommand {
     /// Book it again as it was before it was called off. That its time is still free is the
     /// calendar's rule.
     Reinstate {
+        /// What it uses from now on besides people: other rooms may be free than before.
+        resources: Vec<Used>,
         /// The present.
         now: Timestamp,
     },

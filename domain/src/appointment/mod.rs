@@ -7,9 +7,11 @@ mod error;
 mod event;
 #[cfg(test)]
 mod tests;
+mod visit;
 
-pub use aggregate::{Appointment, Status, Visit};
+pub use aggregate::{Appointment, Status};
 pub use choice::{Candidate, StaffChoice};
 pub use command::AppointmentCommand;
 pub use error::AppointmentError;
 pub use event::AppointmentEvent;
+pub use visit::{Held, Part, Used, Visit};

@@ -19,6 +19,11 @@ fn visit() -> Visit {
         buffer_after_minutes: 0,
         price: Money { amount: 4500, currency: Currency::USD },
         reminder_offsets_minutes: vec![60],
+        parts: vec![],
+        resources: vec![],
+        class: None,
+        subjects: 1,
+        series_id: None,
     }
 }
 
@@ -163,7 +168,7 @@ fn what_was_called_off_is_booked_again_as_it_was_until_it_begins() {
     let AppointmentEvent::Rescheduled { visit: there, .. } = moved.clone() else { panic!() };
     let called_off = vec![booked(), moved, AppointmentEvent::Cancelled {}];
     let again = AppointmentEvent::Reinstated { visit: there, revision: 2 };
-    let asked = |now| AppointmentCommand::Reinstate { now: at(now) };
+    let asked = |now| AppointmentCommand::Reinstate { resources: vec![], now: at(now) };
     given(called_off.clone())
         .when(asked("2026-03-03T08:59:59Z"))
         .then_expect_events(vec![again.clone()]);

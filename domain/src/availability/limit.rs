@@ -84,21 +84,24 @@ impl fmt::Display for Limit {
     }
 }
 
-/// How many visits of a business begin in each day and week of its zone.
+/// How many visits of a business begin in each day and week of its zone. A meeting of a class is one,
+/// however many come; of a visit of several services each counts for its service and its staff member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts(HashMap<(Subject, Period, Date), u32>);
 
 impl Counts {
-    /// Counts a visit. Of a visit that older builds booked the service may be unknown.
+    /// Counts a service of a visit; with the first of them the business counts the visit. Of a visit
+    /// that older builds booked the service may be unknown.
     pub fn add(
         &mut self,
         zone: &Zone,
         start: Timestamp,
+        first: bool,
         staff_id: StaffId,
         service_id: Option<ServiceId>,
     ) {
         let date = local_date(zone, start);
-        let subjects = [Some(Subject::Business), Some(Subject::Staff(staff_id))];
+        let subjects = [first.then_some(Subject::Business), Some(Subject::Staff(staff_id))];
         let service = service_id.map(Subject::Service);
         for subject in subjects.into_iter().chain([service]).flatten() {
             for period in [Period::Day, Period::Week] {

@@ -4,27 +4,38 @@
 //! Wall-clock windows become instants edge by edge, never slot by slot; then a linear sweep over
 //! the sorted busy stretches finds the starts. Everything inside counts in whole seconds.
 
+mod beside;
+mod class;
 mod grid;
 mod limit;
 mod open;
+mod plan;
 mod refusal;
+mod shape;
+#[cfg(test)]
+mod shape_tests;
 #[cfg(test)]
 mod tests;
 
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
 use serde::{Deserialize, Serialize};
 
+pub use beside::{Able, Beside, Stock, Then, Thing};
+pub use class::remaining;
 pub use limit::{Counts, Limit, Period, Subject};
+pub use plan::Plan;
 pub use refusal::Refusal;
+pub use shape::{Asked, MOST_FURTHER, MOST_SUBJECTS, Need, Shape, Step};
 
 use crate::{
     ClosureId, EmptySlot, ServiceId, StaffId, TimeSlot, Zone,
     business::{BookingPolicy, BusinessState, Closures, Service, StaffMember},
-    staff_calendar::{Busy, BusyKind},
+    staff_calendar::Busy,
     staff_schedule::Hours,
 };
 use grid::Grid;
 use open::Openings;
+use plan::Planner;
 
 /// The rules that one staff member's slots for one service follow.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +59,8 @@ pub struct Rules<'a> {
     /// What begins in each day and week, as far as limits are in force. A visit that is to be moved
     /// is not among them.
     pub counts: &'a Counts,
+    /// What else must be there.
+    pub beside: &'a Beside<'a>,
 }
 
 impl<'a> Rules<'a> {
@@ -85,6 +98,7 @@ impl<'a> Rules<'a> {
             hours,
             closures: &business.closures,
             counts,
+            beside: Beside::nothing(),
         })
     }
 
@@ -116,10 +130,29 @@ pub fn slots(
     let grid = Grid::new(rules, busy);
     let range = ceil_second(earliest)..ceil_second(latest);
     let minutes = rules.service.duration_minutes;
-    openings
-        .starts(&grid, range, |date| rules.reached(date).is_some())
-        .filter_map(|second| TimeSlot::lasting(Timestamp::from_second(second).ok()?, minutes))
-        .collect()
+    let starts = openings.starts(&grid, range, |date| rules.reached(date).is_some());
+    let at = |second| TimeSlot::lasting(Timestamp::from_second(second).ok()?, minutes);
+    let mut found: Vec<TimeSlot> = starts.filter_map(at).collect();
+    if rules.service.is_class() {
+        let meets = rules.joinable(busy, &openings);
+        found.extend(meets.filter(|slot| earliest <= slot.start() && slot.start() < latest));
+        found.sort_unstable();
+        found.dedup();
+    }
+    if !rules.beside.then.is_empty() || !rules.beside.stock.needs.is_empty() {
+        let planner = Planner::new(rules, busy, [first, last]);
+        found.retain(|slot| planner.plan(slot.start()).is_ok());
+    }
+    found
+}
+
+/// Who does what when in a visit that [`check`] allows, and what is used for it.
+///
+/// # Errors
+/// What is missing.
+fn plan(rules: &Rules<'_>, busy: &[Busy], start: Timestamp) -> Result<Plan, Refusal> {
+    let date = local_date(rules.zone, start);
+    Planner::new(rules, busy, [date, date]).plan(start)
 }
 
 /// The first instant at which [`slots`] may differ by the passing of time alone: the first start that
@@ -180,7 +213,8 @@ impl Waived {
     }
 }
 
-/// As [`check`], but for the rules that an owner set aside.
+/// As [`check`], but for the rules that an owner set aside; answers who does what when, and what is
+/// used for it.
 ///
 /// # Errors
 /// The rule that refuses.
@@ -190,25 +224,28 @@ pub fn check_waiving(
     start: Timestamp,
     now: Timestamp,
     waived: Waived,
-) -> Result<TimeSlot, Refusal> {
+) -> Result<Plan, Refusal> {
     if waived.is_none() {
-        return check(rules, busy, start, now);
+        check(rules, busy, start, now)?;
+        return plan(rules, busy, start);
     }
     let mut service = rules.service.clone();
     if waived.min_notice {
         service.min_notice_minutes = Some(0);
     }
-    let rules = Rules { service: &service, ..*rules };
+    let beside = Beside { anywhere: waived.outside_hours, ..rules.beside.clone() };
+    let rules = Rules { service: &service, beside: &beside, ..*rules };
     match check(&rules, busy, start, now) {
         Err(_) if waived.outside_hours => {
             let slot = TimeSlot::lasting(start, service.duration_minutes);
             let slot = slot.ok_or(Refusal::OutsideHours)?;
             let mut others = reasons(&rules, busy, &slot, now)
                 .filter(|why| !matches!(why, Refusal::OutsideHours | Refusal::Closed { .. }));
-            others.next().map_or(Ok(slot), Err)
+            others.next().map_or(Ok(()), Err)?;
         }
-        checked => checked,
+        checked => drop(checked?),
     }
+    plan(&rules, busy, start)
 }
 
 /// The stretch of calendar that the slots within `[from, until]` depend on: what touches it, buffers
@@ -220,19 +257,22 @@ pub fn deciding_range(
     from: Timestamp,
     until: Timestamp,
 ) -> TimeSlot {
+    let Service { buffer_before_minutes: before, buffer_after_minutes: after, .. } = *service;
+    reach(zone, (before, service.duration_minutes, after), (from, until))
+}
+
+fn reach(
+    zone: &Zone,
+    (before, minutes, after): (u32, u32, u32),
+    (from, until): (Timestamp, Timestamp),
+) -> TimeSlot {
     let day_start = start_of_day(zone, local_date(zone, from)).min(from);
     // From the start of the day, because the packed grid begins anew behind each busy block.
     let one_after = until.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
     let visits = TimeSlot::try_new(day_start, one_after);
     visits.map_or_else(
         |EmptySlot| minute_at(from),
-        |visits| {
-            let Service { duration_minutes, buffer_after_minutes, .. } = service;
-            visits.padded(
-                service.buffer_before_minutes,
-                duration_minutes.saturating_add(*buffer_after_minutes),
-            )
-        },
+        |visits| visits.padded(before, minutes.saturating_add(after)),
     )
 }
 
@@ -267,11 +307,12 @@ pub fn refusals(
     if all.is_empty() { vec![Refusal::OffGrid] } else { all }
 }
 
-/// The limit that lets no visit begin in that day or week, whatever else is allowed.
+/// The limit that lets no visit begin in that day or week, whatever else is allowed; those of the
+/// business count the `first` service of a visit alone.
 #[must_use]
-pub fn limit_reached(rules: &Rules<'_>, start: Timestamp) -> Option<Refusal> {
+pub fn limit_reached(rules: &Rules<'_>, start: Timestamp, first: bool) -> Option<Refusal> {
     let date = local_date(rules.zone, start);
-    let limit = rules.reached(date)?;
+    let limit = rules.reached(date).filter(|limit| first || limit.subject != Subject::Business)?;
     Some(Refusal::LimitReached { limit, first: limit.period.first(date) })
 }
 
@@ -302,25 +343,19 @@ fn reasons<'a>(
         (!inside).then(|| closed().unwrap_or(Refusal::OutsideHours))
     };
     let outside = std::iter::once_with(outside).flatten();
+    let joins = busy.iter().any(|busy| busy.slot == *slot && rules.meeting(busy).is_some());
     time.into_iter()
         .chain(outside)
-        .chain(limit_reached(&rules, start))
-        .chain(occupants(&rules, busy, slot))
+        .chain(limit_reached(&rules, start, true).filter(|_limit| !joins))
+        .chain(class::occupants(&rules, busy, slot))
+        .chain(std::iter::once_with(move || missing(&rules, busy, start)).flatten())
 }
 
-/// What the visit would run into.
-fn occupants<'a>(
-    rules: &Rules<'a>,
-    busy: &'a [Busy],
-    slot: &'a TimeSlot,
-) -> impl Iterator<Item = Refusal> + use<'a> {
-    let Service { buffer_before_minutes: before, buffer_after_minutes: after, .. } = *rules.service;
-    let buffers = rules.policy.buffers;
-    let met = busy.iter().filter(move |busy| busy.excludes(slot, before, after, buffers));
-    met.map(|busy| match busy.kind {
-        BusyKind::Visit(by) => Refusal::Taken { by },
-        BusyKind::TimeOff(during) => Refusal::Away { during },
-    })
+/// What is not there of all that comes beside the first staff member.
+fn missing(rules: &Rules<'_>, busy: &[Busy], start: Timestamp) -> Vec<Refusal> {
+    let date = local_date(rules.zone, start);
+    let planner = Planner::new(rules, busy, [date, date]);
+    [planner.staff(start).err(), planner.resources(start).err()].into_iter().flatten().collect()
 }
 
 /// The closure that a visit at this time would meet.

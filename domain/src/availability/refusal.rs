@@ -2,7 +2,7 @@ use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use super::Limit;
-use crate::{AppointmentId, ClosureId, TimeOffId};
+use crate::{AppointmentId, ClosureId, SessionId, TimeOffId, resource_calendar::Holder};
 
 /// Why an instant cannot be booked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -51,12 +51,44 @@ pub enum Refusal {
         /// By whom.
         by: AppointmentId,
     },
+    /// A class meets then.
+    #[error("the time is taken by a class")]
+    InClass {
+        /// Which meeting.
+        by: SessionId,
+    },
+    /// The class meets then, and has fewer seats left than are wanted.
+    #[error("the class has {left} seats left")]
+    ClassFull {
+        /// So many.
+        left: u32,
+    },
+    /// Too little of a kind of resource is free.
+    #[error("no {kind} is free")]
+    NoResource {
+        /// Of which kind.
+        kind: String,
+        /// One of those who use it then; `None` when there is too little of it at any time.
+        by: Option<Holder>,
+    },
     /// Free, but not one of the starts that are offered.
     #[error("it is not one of the starts that are offered")]
     OffGrid,
 }
 
 impl Refusal {
+    /// Whether somebody else was faster, so that another time may be free.
+    #[must_use]
+    pub const fn is_taken(&self) -> bool {
+        matches!(
+            self,
+            Self::Taken { .. }
+                | Self::InClass { .. }
+                | Self::ClassFull { .. }
+                | Self::NoResource { by: Some(_), .. }
+        )
+    }
+
     /// The name of the rule, stable for programs.
     #[must_use]
     pub const fn rule(&self) -> &'static str {
@@ -68,7 +100,9 @@ impl Refusal {
             Self::OutsideHours => "outside_hours",
             Self::LimitReached { .. } => "limit_reached",
             Self::Away { .. } => "time_off",
-            Self::Taken { .. } => "slot_taken",
+            Self::Taken { .. } | Self::InClass { .. } => "slot_taken",
+            Self::ClassFull { .. } => "class_full",
+            Self::NoResource { .. } => "resource_taken",
             Self::OffGrid => "off_grid",
         }
     }

@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     AppointmentId, ClosureId, Currency, Money, TimeOffId,
     business::{BufferRule, Closure, SlotGrid},
+    staff_calendar::BusyKind,
     staff_schedule::{DayWindow, Window},
 };
 
@@ -99,7 +100,19 @@ impl Case {
     fn rules(&self) -> Rules<'_> {
         let Self { zone, policy, service, hours, closures, member, counts, .. } = self;
         let (service_id, staff_id) = (SERVICE, STAFF);
-        Rules { zone, policy, service_id, service, staff_id, member, hours, closures, counts }
+        let beside = Beside::nothing();
+        Rules {
+            zone,
+            policy,
+            service_id,
+            service,
+            staff_id,
+            member,
+            hours,
+            closures,
+            counts,
+            beside,
+        }
     }
 
     fn on(&self, date: Date) -> Vec<Timestamp> {
@@ -305,7 +318,7 @@ fn the_notice_and_the_window_of_a_service_stand_in_place_of_those_of_the_busines
 /// Visits of others that begin then, whose time does not matter here.
 fn counted(case: &mut Case, visits: &[(&str, StaffId, Option<ServiceId>)]) {
     for (start, staff_id, service_id) in visits {
-        case.counts.add(&case.zone, at(start), *staff_id, *service_id);
+        case.counts.add(&case.zone, at(start), true, *staff_id, *service_id);
     }
 }
 
@@ -423,7 +436,7 @@ fn any_case() -> impl Strategy<Value = Case> {
             case = case.closed(date(2026, 11, 1), date(2026, 11, 1));
         }
         for busy in &case.busy {
-            case.counts.add(&case.zone, busy.slot.start(), STAFF, Some(SERVICE));
+            case.counts.add(&case.zone, busy.slot.start(), true, STAFF, Some(SERVICE));
         }
         case.member.max_per_day = (notice % 4 == 0).then_some(3);
         case.service.max_per_week = (notice % 5 == 0).then_some(9);

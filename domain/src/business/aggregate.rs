@@ -3,14 +3,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Limits, Profile, Service,
-    StaffMember,
+    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Limits, Profile, Resources,
+    Service, StaffMember,
 };
 use crate::{ClosureId, Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
 
 const MAX_SERVICES: usize = 500;
 const MAX_STAFF: usize = 500;
 const MAX_CLOSURES: usize = 366;
+const MAX_RESOURCES: usize = 500;
 
 /// A resource and the sequence of its own last event, which is its `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct BusinessState {
     /// business is then the one that was kept.
     #[serde(default, skip_serializing_if = "Closures::is_empty")]
     pub closures: Closures,
+    /// What visits need besides people. Left out when there is nothing, for the same reason.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
     sequence: u64,
 }
 
@@ -109,6 +113,13 @@ impl BusinessState {
                 self.closures.insert(closure_id, closure);
             }
             BusinessEvent::ClosureRemoved { closure_id } => self.closures.remove(closure_id),
+            BusinessEvent::ResourceAdded { resource_id, resource }
+            | BusinessEvent::ResourceChanged { resource_id, resource } => {
+                self.resources.insert(resource_id, Versioned { version, value: resource });
+            }
+            BusinessEvent::ResourceRemoved { resource_id } => {
+                self.resources.remove(&resource_id);
+            }
         }
     }
 
@@ -169,6 +180,21 @@ impl BusinessState {
                 self.closures.get(closure_id).ok_or(BusinessError::NotFound)?;
                 Ok(vec![BusinessEvent::ClosureRemoved { closure_id }])
             }
+            BusinessCommand::AddResource { resource_id, resource } => {
+                full(self.resources.len(), "resources", MAX_RESOURCES)?;
+                resource.validate().done().map_err(BusinessError::Invalid)?;
+                Ok(vec![BusinessEvent::ResourceAdded { resource_id, resource }])
+            }
+            BusinessCommand::ChangeResource { resource_id, change, expected } => {
+                let old = self.resources.get(&resource_id).ok_or(BusinessError::NotFound)?;
+                let resource = edited(old, expected, |old| old.with(change))?;
+                resource.validate().done().map_err(BusinessError::Invalid)?;
+                Ok(vec![BusinessEvent::ResourceChanged { resource_id, resource }])
+            }
+            BusinessCommand::RemoveResource { resource_id } => {
+                self.resources.get(&resource_id).ok_or(BusinessError::NotFound)?;
+                Ok(vec![BusinessEvent::ResourceRemoved { resource_id }])
+            }
         }
     }
 
@@ -185,12 +211,18 @@ impl BusinessState {
         Ok(vec![BusinessEvent::ClosureAdded { closure_id, closure }])
     }
 
-    /// Who was listed before may stay listed, so that a departure does not block other edits.
+    /// What was listed before may stay listed, so that a departure does not block other edits.
     fn check_service(&self, service: &Service, old: Option<&Service>) -> Result<(), BusinessError> {
         let listed = old.and_then(|old| old.staff_ids.as_ref());
         let known =
             |id| self.staff.contains_key(&id) || listed.is_some_and(|listed| listed.contains(&id));
-        service.validate(self.profile.value.currency, known).done().map_err(BusinessError::Invalid)
+        let needed = |kind: &str| old.is_some_and(|old| old.needs(kind));
+        let kept = |kind: &str| {
+            self.resources.values().any(|resource| resource.value.is_a(kind)) || needed(kind)
+        };
+        let mut fields = service.validate(self.profile.value.currency, known);
+        super::resource::validate_needs(&service.resources, &mut fields, kept);
+        fields.done().map_err(BusinessError::Invalid)
     }
 
     /// What was listed before may stay listed, so that an archived service does not block edits.
@@ -255,7 +287,10 @@ impl Decide for Business {
                 | BusinessCommand::ChangeStaff { .. }
                 | BusinessCommand::RemoveStaff { .. }
                 | BusinessCommand::AddClosure { .. }
-                | BusinessCommand::RemoveClosure { .. },
+                | BusinessCommand::RemoveClosure { .. }
+                | BusinessCommand::AddResource { .. }
+                | BusinessCommand::ChangeResource { .. }
+                | BusinessCommand::RemoveResource { .. },
             ) => Err(BusinessError::NotFound),
         }
     }
@@ -269,6 +304,7 @@ impl Decide for Business {
                     services: BTreeMap::new(),
                     staff: BTreeMap::new(),
                     closures: Closures::default(),
+                    resources: Resources::new(),
                     sequence: 1,
                 }));
             }
@@ -283,7 +319,10 @@ impl Decide for Business {
                 | BusinessEvent::StaffChanged { .. }
                 | BusinessEvent::StaffRemoved { .. }
                 | BusinessEvent::ClosureAdded { .. }
-                | BusinessEvent::ClosureRemoved { .. },
+                | BusinessEvent::ClosureRemoved { .. }
+                | BusinessEvent::ResourceAdded { .. }
+                | BusinessEvent::ResourceChanged { .. }
+                | BusinessEvent::ResourceRemoved { .. },
             ) => {}
         }
     }

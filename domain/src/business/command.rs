@@ -1,5 +1,8 @@
-use super::{Closure, Profile, ProfileChange, Service, ServiceChange, StaffChange, StaffMember};
-use crate::{ClosureId, ServiceId, StaffId};
+use super::{
+    Closure, Profile, ProfileChange, Resource, ResourceChange, Service, ServiceChange, StaffChange,
+    StaffMember,
+};
+use crate::{ClosureId, ResourceId, ServiceId, StaffId};
 
 /// What can be asked of a business. `expected` refuses when that resource is no longer in the
 /// version named; `None` takes any.
@@ -26,4 +29,10 @@ pub enum BusinessCommand {
     AddClosure { closure_id: ClosureId, closure: Closure },
     /// Open on those dates after all.
     RemoveClosure { closure_id: ClosureId },
+    /// Have a new resource.
+    AddResource { resource_id: ResourceId, resource: Resource },
+    /// Change some of a resource. What is booked keeps what it uses.
+    ChangeResource { resource_id: ResourceId, change: ResourceChange, expected: Option<u64> },
+    /// Have it no longer. What is booked stays booked.
+    RemoveResource { resource_id: ResourceId },
 }

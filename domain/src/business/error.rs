@@ -9,7 +9,7 @@ pub enum BusinessError {
     /// Another business has the handle.
     #[error("the handle is taken")]
     HandleTaken,
-    /// No such business, service, staff member or closure, or not any more.
+    /// No such business, service, staff member, resource or closure, or not any more.
     #[error("not found")]
     NotFound,
     /// A field breaks a rule.

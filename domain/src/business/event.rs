@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Closure, Profile, Service, StaffMember};
-use crate::{ClosureId, ServiceId, StaffId, pure::event_types};
+use super::{Closure, Profile, Resource, Service, StaffMember};
+use crate::{ClosureId, ResourceId, ServiceId, StaffId, pure::event_types};
 
 /// Stored for ever: add, never change. Each carries the resource whole, as it is from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,12 @@ pub enum BusinessEvent {
     ClosureAdded { closure_id: ClosureId, closure: Closure },
     /// It is open on those dates after all.
     ClosureRemoved { closure_id: ClosureId },
+    /// There is a new resource.
+    ResourceAdded { resource_id: ResourceId, resource: Resource },
+    /// A resource changed. What is booked keeps what it uses.
+    ResourceChanged { resource_id: ResourceId, resource: Resource },
+    /// It is there no longer.
+    ResourceRemoved { resource_id: ResourceId },
 }
 
 event_types!(BusinessEvent {
@@ -41,4 +47,7 @@ event_types!(BusinessEvent {
     StaffRemoved => "business.staff.removed.v1",
     ClosureAdded => "business.closure.added.v1",
     ClosureRemoved => "business.closure.removed.v1",
+    ResourceAdded => "business.resource.created.v1",
+    ResourceChanged => "business.resource.updated.v1",
+    ResourceRemoved => "business.resource.removed.v1",
 });

@@ -1,5 +1,5 @@
-//! A business: its profile and policy, the services it offers, the people who work there, and when
-//! all of it is closed.
+//! A business: its profile and policy, the services it offers, the people and things that they
+//! need, and when all of it is closed.
 
 mod aggregate;
 mod closure;
@@ -9,6 +9,7 @@ mod event;
 mod limits;
 mod policy;
 mod profile;
+mod resource;
 mod service;
 mod skills;
 mod staff;
@@ -23,6 +24,9 @@ pub use event::BusinessEvent;
 pub use limits::Limits;
 pub use policy::{BookingPolicy, BufferRule, PolicyChange, SlotGrid};
 pub use profile::{Profile, ProfileChange};
+pub(crate) use resource::same;
+pub use resource::{Resource, ResourceChange, ResourceNeed, Resources};
+pub(crate) use service::MAX_MINUTES;
 pub use service::{Service, ServiceChange};
 pub use skills::Skills;
 pub use staff::{StaffChange, StaffMember};

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{BookingPolicy, Limits, Skills, policy};
+use super::{BookingPolicy, Limits, ResourceNeed, Skills, policy, same};
 use crate::{Currency, Fields, Money, StaffId};
 
 /// Something that can be booked.
@@ -40,6 +40,21 @@ pub struct Service {
     /// So many visits may begin in one local week, from Monday on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_per_week: Option<u32>,
+    /// So many guests share one visit: a class, when there is more than one seat.
+    #[serde(default = "alone", skip_serializing_if = "is_alone")]
+    pub capacity: u32,
+    /// What a visit needs besides people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceNeed>,
+}
+
+const fn alone() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+const fn is_alone(capacity: &u32) -> bool {
+    *capacity == 1
 }
 
 /// The fields of a [`Service`] to change; `None` leaves one as it is.
@@ -58,10 +73,14 @@ pub struct ServiceChange {
     pub window_days: Option<Option<u32>>,
     pub max_per_day: Option<Option<u32>>,
     pub max_per_week: Option<Option<u32>>,
+    pub capacity: Option<u32>,
+    pub resources: Option<Vec<ResourceNeed>>,
 }
 
 /// The longest visit, and the longest buffer: a day.
 pub(crate) const MAX_MINUTES: u32 = 24 * 60;
+/// The largest class.
+const MAX_SEATS: i64 = 1_000;
 
 impl Service {
     /// A service of which only the least is said.
@@ -80,6 +99,8 @@ impl Service {
             window_days: None,
             max_per_day: None,
             max_per_week: None,
+            capacity: 1,
+            resources: vec![],
         }
     }
 
@@ -101,7 +122,19 @@ impl Service {
         put(&mut self.window_days, change.window_days);
         put(&mut self.max_per_day, change.max_per_day);
         put(&mut self.max_per_week, change.max_per_week);
+        put(&mut self.capacity, change.capacity);
+        put(&mut self.resources, change.resources);
         self
+    }
+
+    /// Whether guests share a visit.
+    #[must_use]
+    pub const fn is_class(&self) -> bool {
+        self.capacity > 1
+    }
+
+    pub(super) fn needs(&self, kind: &str) -> bool {
+        self.resources.iter().any(|need| same(&need.kind, kind))
     }
 
     /// How long before its start a visit must be booked, in minutes.
@@ -153,6 +186,7 @@ impl Service {
             fields.range("window_days", days.into(), 1, policy::MAX_WINDOW, "days");
         }
         self.limits().validate(&mut fields, "");
+        fields.range("capacity", self.capacity.into(), 1, MAX_SEATS, "seats");
         fields
     }
 }

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::resource::same;
 use crate::Fields;
 
 /// What a staff member can do, or what a service asks for, in the business's own words. Capital and
@@ -50,8 +51,4 @@ impl From<Skills> for Vec<String> {
     fn from(skills: Skills) -> Self {
         skills.0
     }
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one == other || one.to_lowercase() == other.to_lowercase()
 }

@@ -2,7 +2,7 @@ use cqrs_es::test::TestFramework;
 use uuid::Uuid;
 
 use super::*;
-use crate::{ClosureId, Currency, Money, ServiceId, StaffId, Zone};
+use crate::{ClosureId, Currency, Decide, Money, ServiceId, StaffId, Zone};
 
 fn profile() -> Profile {
     Profile::new("Salon Dana".into(), "salon-dana".into(), Zone::UTC)
@@ -341,5 +341,53 @@ fn limits_are_one_to_ten_thousand_visits_and_null_takes_them_away() {
         .then_expect_events(vec![BusinessEvent::StaffChanged {
             staff_id,
             member: StaffMember::new("Dana"),
+        }]);
+}
+
+#[test]
+fn a_service_asks_for_kinds_of_resources_that_there_are() {
+    let resource_id = crate::ResourceId::new(Uuid::from_u128(30));
+    let resource = Resource { name: "One".into(), kind: "Room".into(), capacity: 1 };
+    let added = BusinessEvent::ResourceAdded { resource_id, resource: resource.clone() };
+    TestFramework::<Business>::with(())
+        .given(vec![registered()])
+        .when(BusinessCommand::AddResource { resource_id, resource })
+        .then_expect_events(vec![added.clone()]);
+    let need = |kind: &str, quantity| ResourceNeed { kind: kind.into(), quantity };
+    let asking = |resources| Service { resources, ..cut() };
+    let fields = |service: Service| {
+        let business = [registered(), added.clone()].into_iter().fold(
+            Business::default(),
+            |mut business, event| {
+                business.evolve(event);
+                business
+            },
+        );
+        let command = BusinessCommand::AddService { service_id: service_id(), service };
+        match business.decide(command) {
+            Ok(_added) => vec![],
+            Err(BusinessError::Invalid(errors)) => errors.into_iter().map(|e| e.field).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert!(fields(asking(vec![need("room", 2)])).is_empty());
+    assert_eq!(fields(asking(vec![need("van", 1)])), ["resources[0].kind"]);
+    assert_eq!(
+        fields(asking(vec![need("room", 0), need("ROOM", 1)])),
+        ["resources[0].quantity", "resources[1].kind"]
+    );
+    // What is gone may stay asked for, so that other edits are not blocked.
+    let asked = BusinessEvent::ServiceAdded {
+        service_id: service_id(),
+        service: asking(vec![need("room", 1)]),
+    };
+    let change = ServiceChange { duration_minutes: Some(60), ..ServiceChange::default() };
+    let changed = Service { duration_minutes: 60, ..asking(vec![need("room", 1)]) };
+    TestFramework::<Business>::with(())
+        .given(vec![registered(), added, asked, BusinessEvent::ResourceRemoved { resource_id }])
+        .when(BusinessCommand::ChangeService { service_id: service_id(), change, expected: None })
+        .then_expect_events(vec![BusinessEvent::ServiceChanged {
+            service_id: service_id(),
+            service: changed,
         }]);
 }

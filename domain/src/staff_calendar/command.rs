@@ -1,3 +1,4 @@
+use super::Class;
 use crate::{AppointmentId, TimeOffId, TimeSlot, business::BufferRule};
 
 /// What can be asked of one week of a calendar.
@@ -16,7 +17,22 @@ pub enum StaffCalendarCommand {
         /// How they combine with the neighbours' buffers.
         buffers: BufferRule,
     },
-    /// Give the time of a visit back.
+    /// Keep seats of a class for a visit; whoever comes first keeps the time for all.
+    TakeSeats {
+        /// Whose seats they are.
+        appointment_id: AppointmentId,
+        /// Of which meeting, with the seats that are wanted, and how many there are.
+        class: Class,
+        /// When it meets, without buffers.
+        slot: TimeSlot,
+        /// Minutes kept free in front.
+        buffer_before_minutes: u32,
+        /// Minutes kept free behind.
+        buffer_after_minutes: u32,
+        /// How they combine with the neighbours' buffers.
+        buffers: BufferRule,
+    },
+    /// Give the time of a visit, or its seats, back.
     Release {
         /// Whose time it was.
         appointment_id: AppointmentId,

@@ -1,4 +1,4 @@
-use crate::{AppointmentId, TimeOffId};
+use crate::{AppointmentId, SessionId, TimeOffId};
 
 /// Why a calendar was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -8,6 +8,18 @@ pub enum StaffCalendarError {
     Taken {
         /// By whom.
         by: AppointmentId,
+    },
+    /// A class meets then.
+    #[error("a class has the time")]
+    InClass {
+        /// Which meeting.
+        by: SessionId,
+    },
+    /// The class has fewer seats left than are wanted.
+    #[error("{left} seats are left")]
+    Full {
+        /// So many.
+        left: u32,
     },
     /// The staff member is away.
     #[error("the staff member is away")]

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::Class;
 use crate::{AppointmentId, TimeOffId, TimeSlot, pure::event_types};
 
 /// Stored for ever: add, never change. A fact stands in every week that its span touches.
@@ -22,6 +23,25 @@ pub enum StaffCalendarEvent {
         /// Whose time it was.
         appointment_id: AppointmentId,
     },
+    /// Seats of a class are kept for a visit.
+    SeatsTaken {
+        /// Whose seats they are.
+        appointment_id: AppointmentId,
+        /// Of which meeting, how many, and of how many.
+        #[serde(flatten)]
+        class: Class,
+        /// When it meets, without buffers.
+        slot: TimeSlot,
+        /// Minutes kept free in front.
+        buffer_before_minutes: u32,
+        /// Minutes kept free behind.
+        buffer_after_minutes: u32,
+    },
+    /// The seats of a visit are free again; with the last of them the time is.
+    SeatsGivenBack {
+        /// Whose seats they were.
+        appointment_id: AppointmentId,
+    },
     /// The staff member is away.
     TimeOffAdded {
         /// Which time off.
@@ -39,6 +59,8 @@ pub enum StaffCalendarEvent {
 event_types!(StaffCalendarEvent {
     Reserved => "staff.calendar.reserved.v1",
     Released => "staff.calendar.released.v1",
+    SeatsTaken => "staff.calendar.seats_taken.v1",
+    SeatsGivenBack => "staff.calendar.seats_given_back.v1",
     TimeOffAdded => "staff.calendar.time_off_added.v1",
     TimeOffRemoved => "staff.calendar.time_off_removed.v1",
 });

@@ -121,3 +121,75 @@ proptest! {
         }
     }
 }
+
+fn class(n: u128, seats: u32) -> Class {
+    let (session_id, service_id) = (crate::SessionId::new(Uuid::from_u128(n)), yoga());
+    Class { session_id, service_id, seats, capacity: 3 }
+}
+
+fn yoga() -> crate::ServiceId {
+    crate::ServiceId::new(Uuid::from_u128(7))
+}
+
+fn sit(n: u128, class: Class, slot: TimeSlot) -> StaffCalendarCommand {
+    StaffCalendarCommand::TakeSeats {
+        appointment_id: appt(n),
+        class,
+        slot,
+        buffer_before_minutes: 0,
+        buffer_after_minutes: 0,
+        buffers: BufferRule::Add,
+    }
+}
+
+fn sat(n: u128, class: Class, slot: TimeSlot) -> StaffCalendarEvent {
+    StaffCalendarEvent::SeatsTaken {
+        appointment_id: appt(n),
+        class,
+        slot,
+        buffer_before_minutes: 0,
+        buffer_after_minutes: 0,
+    }
+}
+
+#[test]
+fn a_class_takes_as_many_as_it_has_seats_and_keeps_its_time_until_the_last_leaves() {
+    let hour = slot(0, 60);
+    let given = |events| TestFramework::<StaffCalendar>::with(()).given(events);
+    let two = vec![sat(1, class(5, 1), hour), sat(2, class(5, 1), hour)];
+    given(two.clone()).when(sit(3, class(5, 1), hour)).then_expect_events(vec![sat(
+        3,
+        class(5, 1),
+        hour,
+    )]);
+    given(two.clone())
+        .when(sit(3, class(5, 2), hour))
+        .then_expect_error(StaffCalendarError::Full { left: 1 });
+    given(two.clone()).when(sit(2, class(5, 1), hour)).then_expect_events(vec![]);
+    let taken = reserve(4, slot(30, 90), (0, 0), BufferRule::Add);
+    let in_class = || StaffCalendarError::InClass { by: class(5, 0).session_id };
+    given(two.clone()).when(taken.clone()).then_expect_error(in_class());
+    let mut one = two;
+    one.push(StaffCalendarEvent::SeatsGivenBack { appointment_id: appt(1) });
+    given(one.clone()).when(taken.clone()).then_expect_error(in_class());
+    one.push(StaffCalendarEvent::SeatsGivenBack { appointment_id: appt(2) });
+    given(one).when(taken).then_expect_events(vec![reserved(4, slot(30, 90), (0, 0))]);
+}
+
+#[test]
+fn a_class_does_not_meet_where_somebody_else_is_and_seats_are_given_back_once() {
+    let given =
+        || TestFramework::<StaffCalendar>::with(()).given(vec![reserved(1, slot(0, 30), (0, 0))]);
+    given()
+        .when(sit(2, class(5, 1), slot(15, 75)))
+        .then_expect_error(StaffCalendarError::Taken { by: appt(1) });
+    let seated = vec![sat(2, class(5, 2), slot(30, 90))];
+    let leave = || StaffCalendarCommand::Release { appointment_id: appt(2) };
+    let left = StaffCalendarEvent::SeatsGivenBack { appointment_id: appt(2) };
+    TestFramework::<StaffCalendar>::with(())
+        .given(seated.clone())
+        .when(leave())
+        .then_expect_events(vec![left.clone()]);
+    let gone = [seated, vec![left]].concat();
+    TestFramework::<StaffCalendar>::with(()).given(gone).when(leave()).then_expect_events(vec![]);
+}

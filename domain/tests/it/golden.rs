@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{
     DomainEvent, EVENT_TYPES, appointment::AppointmentEvent, business::BusinessEvent,
-    notification::NotificationEvent, staff_calendar::StaffCalendarEvent,
-    staff_schedule::StaffScheduleEvent, subscription::SubscriptionEvent, upcast, user::UserEvent,
+    notification::NotificationEvent, resource_calendar::ResourceCalendarEvent,
+    staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
+    subscription::SubscriptionEvent, upcast, user::UserEvent,
 };
 use serde_json::Value;
 
@@ -34,10 +35,11 @@ fn read<E: DomainEvent>(name: &str, stored: &Value) -> (String, Value) {
 
 fn by_stream(name: &str, stored: &Value) -> (String, Value) {
     type Reader = fn(&str, &Value) -> (String, Value);
-    let readers: [(&[&str], Reader); 7] = [
+    let readers: [(&[&str], Reader); 8] = [
         (BusinessEvent::TYPES, read::<BusinessEvent>),
         (StaffScheduleEvent::TYPES, read::<StaffScheduleEvent>),
         (StaffCalendarEvent::TYPES, read::<StaffCalendarEvent>),
+        (ResourceCalendarEvent::TYPES, read::<ResourceCalendarEvent>),
         (AppointmentEvent::TYPES, read::<AppointmentEvent>),
         (SubscriptionEvent::TYPES, read::<SubscriptionEvent>),
         (NotificationEvent::TYPES, read::<NotificationEvent>),

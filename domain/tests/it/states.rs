@@ -21,6 +21,11 @@ fn visit(start: &str) -> Visit {
         buffer_after_minutes: 0,
         price: Money { amount: 0, currency: Currency::USD },
         reminder_offsets_minutes: vec![],
+        parts: vec![],
+        resources: vec![],
+        class: None,
+        subjects: 1,
+        series_id: None,
     }
 }
 
@@ -52,8 +57,11 @@ fn commands() -> Vec<(&'static str, AppointmentCommand)> {
         ("complete, before it begins", AppointmentCommand::Complete { now: before }),
         ("complete", AppointmentCommand::Complete { now: after }),
         ("no-show", AppointmentCommand::MarkNoShow { now: after }),
-        ("reinstate", AppointmentCommand::Reinstate { now: before }),
-        ("reinstate, once it began", AppointmentCommand::Reinstate { now: after }),
+        ("reinstate", AppointmentCommand::Reinstate { resources: vec![], now: before }),
+        (
+            "reinstate, once it began",
+            AppointmentCommand::Reinstate { resources: vec![], now: after },
+        ),
     ]
 }
 

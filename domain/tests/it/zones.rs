@@ -56,6 +56,7 @@ impl Open {
             hours: &self.hours,
             closures: &self.closures,
             counts: &self.counts,
+            beside: domain::availability::Beside::nothing(),
         };
         let (from, until) =
             (start_of_day(&self.zone, day), start_of_day(&self.zone, day.tomorrow().unwrap()));

@@ -5,7 +5,8 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{Currency, Money};
+use domain::{Currency, Money, ServiceId, StaffId, appointment::Part};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use streams::Cursor;
 use utoipa::{IntoParams, ToSchema};
@@ -31,6 +32,32 @@ impl From<Money> for Price {
 impl From<Price> for Money {
     fn from(price: Price) -> Self {
         Self { amount: price.amount, currency: price.currency }
+    }
+}
+
+/// One service of a visit.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PartAnswer {
+    #[schema(value_type = String)]
+    service_id: ServiceId,
+    #[schema(value_type = String)]
+    staff_id: StaffId,
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    end: Timestamp,
+    price: Price,
+}
+
+impl From<&Part> for PartAnswer {
+    fn from(part: &Part) -> Self {
+        Self {
+            service_id: part.service_id,
+            staff_id: part.staff_id,
+            start: part.slot.start(),
+            end: part.slot.end(),
+            price: part.price.into(),
+        }
     }
 }
 

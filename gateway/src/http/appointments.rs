@@ -4,8 +4,8 @@ use commands::{
     appointment::{EndAppointment, Ending, EndingRefused},
 };
 use domain::{
-    AppointmentId, CustomerId, NotificationId, ServiceId, StaffId,
-    appointment::{AppointmentError, Status},
+    AppointmentId, CustomerId, NotificationId, ResourceId, SeriesId, ServiceId, StaffId,
+    appointment::{AppointmentError, Status, Used},
 };
 use jiff::Timestamp;
 use projections::{
@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    answer::{Freshness, Items, Price, Tagged, Written},
+    answer::{Freshness, Items, PartAnswer, Price, Tagged, Written},
     context,
     extract::{self, Id, Member, Owner},
     shape::Instant,
@@ -43,6 +43,8 @@ pub(crate) struct ListQuery {
     service_id: Option<ServiceId>,
     #[param(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
+    #[param(value_type = Option<String>)]
+    series_id: Option<SeriesId>,
     /// `booked`, `cancelled`, `completed` or `no_show`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
@@ -74,6 +76,9 @@ pub(crate) struct ListedAppointment {
     /// As given with the appointment; null once erased.
     customer_name: Option<String>,
     price: Price,
+    /// With which others it was booked.
+    #[schema(value_type = Option<String>)]
+    series_id: Option<SeriesId>,
 }
 
 impl From<AgendaRow> for ListedAppointment {
@@ -88,6 +93,7 @@ impl From<AgendaRow> for ListedAppointment {
             customer_id: row.customer_id,
             customer_name: row.customer_name,
             price: row.price.into(),
+            series_id: row.series_id,
         }
     }
 }
@@ -106,12 +112,42 @@ pub(crate) struct AppointmentAnswer {
     staff_id: StaffId,
     #[schema(value_type = String)]
     service_id: ServiceId,
+    /// All in all.
     price: Price,
+    /// Who does what when, when there are several services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartAnswer>,
+    /// What is used besides people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<UsedAnswer>,
+    /// Of a class: the seats that are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats: Option<u32>,
+    /// With which others it was booked.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series_id: Option<SeriesId>,
     customer: CustomerAnswer,
     notes: Option<String>,
     cancel_reason: Option<String>,
     /// Every message about it and what became of it.
     reminders: Vec<ReminderAnswer>,
+}
+
+/// A resource that is used.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UsedAnswer {
+    #[schema(value_type = String)]
+    resource_id: ResourceId,
+    kind: String,
+    quantity: u32,
+}
+
+impl From<&Used> for UsedAnswer {
+    fn from(used: &Used) -> Self {
+        let Used { resource_id, quantity, .. } = *used;
+        Self { resource_id, kind: used.kind.clone(), quantity }
+    }
 }
 
 /// Who comes, as given with the appointment; nulls once erased.
@@ -214,6 +250,10 @@ impl Api {
             staff_id: visit.staff_id,
             service_id: visit.service_id,
             price: visit.price.into(),
+            parts: visit.parts.iter().map(Into::into).collect(),
+            resources: visit.resources.iter().map(Into::into).collect(),
+            seats: visit.class.map(|class| class.seats),
+            series_id: visit.series_id,
             customer: CustomerAnswer {
                 id: visit.customer_id,
                 name: contact.map(|c| c.name.clone()),
@@ -324,6 +364,7 @@ pub(crate) async fn list(
         staff_id: query.staff_id,
         service_id: query.service_id,
         customer_id: query.customer_id,
+        series_id: query.series_id,
         status: query.status,
         after,
         limit,

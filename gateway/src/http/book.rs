@@ -4,13 +4,13 @@ use axum::{
 };
 use commands::{
     CommandError,
-    appointment::{BookAppointment, Booked, BookingRefused, Guest, Start},
+    appointment::{Also, BookAppointment, Booked, BookingRefused, Guest, Start},
     directory::Named,
     idempotency::IdempotencyKey,
 };
 use domain::{
     AppointmentId, BusinessId, LocalTimeError, ServiceId, StaffId, Zone,
-    availability::{Refusal, Waived},
+    availability::{Asked, Refusal, Waived},
 };
 use jiff::{Timestamp, civil::DateTime};
 use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan};
@@ -20,11 +20,11 @@ use utoipa::ToSchema;
 
 use super::{
     Api, Problem,
-    answer::{Price, Written},
+    answer::{PartAnswer, Price, Written},
     context,
     extract::{Json, Owner},
     reschedule::{Rule, waived},
-    shape::{self, Instant, object},
+    shape::{self, Instant, object, objects},
     slots::SlotAnswer,
 };
 
@@ -50,6 +50,9 @@ pub(crate) struct BookRequest {
     #[schema(value_type = Option<String>)]
     timezone: Option<Zone>,
     notes: Option<String>,
+    /// What follows the first service, in order: at most four. Durations and prices add up.
+    #[serde(default, deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
+    also: Vec<AlsoRequest>,
     /// In place of the header of that name.
     #[serde(skip_serializing)]
     idempotency_key: Option<String>,
@@ -77,6 +80,9 @@ pub(crate) struct CreateRequest {
     #[schema(value_type = Option<String>)]
     timezone: Option<Zone>,
     notes: Option<String>,
+    /// What follows the first service, in order: at most four. Durations and prices add up.
+    #[serde(default, deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
+    also: Vec<AlsoRequest>,
     /// In place of the header of that name.
     idempotency_key: Option<String>,
     /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
@@ -86,12 +92,31 @@ pub(crate) struct CreateRequest {
 
 impl CreateRequest {
     fn parts(self) -> (BookRequest, Vec<Rule>) {
-        let Self { service_id, staff_id, start, customer, timezone, notes, .. } = self;
-        let idempotency_key = self.idempotency_key;
-        let book =
-            BookRequest { service_id, staff_id, start, customer, timezone, notes, idempotency_key };
+        let Self { service_id, staff_id, start, customer, timezone, notes, also, .. } = self;
+        let book = BookRequest {
+            service_id,
+            staff_id,
+            start,
+            customer,
+            timezone,
+            notes,
+            also,
+            idempotency_key: self.idempotency_key,
+        };
         (book, self.waived)
     }
+}
+
+/// A service that follows the first.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"service_id": "svc_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f"}))]
+pub(crate) struct AlsoRequest {
+    #[schema(value_type = String)]
+    service_id: ServiceId,
+    /// A staff member; absent for whoever serves already, or anybody who is free.
+    #[schema(value_type = Option<String>)]
+    staff_id: Option<StaffId>,
 }
 
 /// Who comes.
@@ -117,7 +142,11 @@ pub(crate) struct BookedAnswer {
     staff_id: StaffId,
     #[schema(value_type = String)]
     service_id: ServiceId,
+    /// All in all.
     price: Price,
+    /// Who does what when, when there are several services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartAnswer>,
     /// Where the guest sees and changes the visit. Whoever has it may: keep it as a password.
     #[schema(format = "uri")]
     manage_url: String,
@@ -145,6 +174,11 @@ impl BookRequest {
             timezone: self.timezone.clone(),
             notes: self.notes.clone(),
             waived: Waived::default(),
+            also: self
+                .also
+                .iter()
+                .map(|also| Also { service_id: also.service_id, staff_id: also.staff_id })
+                .collect(),
         })
     }
 
@@ -205,6 +239,8 @@ impl Api {
             service_id: book.service_id,
             staff_id: book.staff_id,
             timezone: book.timezone.as_ref(),
+            also: book.also.iter().map(Into::into).collect(),
+            subjects: 1,
         };
         self.with_alternatives(problem, &wanted, start).await
     }
@@ -232,11 +268,12 @@ impl Api {
         let day = start.as_second().div_euclid(DAY);
         let from = Timestamp::from_second((day - NEAR_DAYS) * DAY).unwrap_or(start);
         let until = Timestamp::from_second((day + 1 + NEAR_DAYS) * DAY).unwrap_or(start);
+        let (place, span) =
+            (Place::Business(wanted.business_id), SlotSpan::Instants { from, until });
         let asked = SlotQuery {
-            place: Place::Business(wanted.business_id),
-            service_id: Some(wanted.service_id),
-            staff_id: wanted.staff_id,
-            span: SlotSpan::Instants { from, until },
+            also: wanted.also.clone(),
+            subjects: wanted.subjects,
+            ..SlotQuery::plain(place, Some(wanted.service_id), wanted.staff_id, span)
         };
         let answer = self.near.answer(&asked, None, clock::now()).await?;
         let listed = &answer.body;
@@ -268,14 +305,15 @@ pub(super) struct Wanted<'a> {
     pub(super) service_id: ServiceId,
     pub(super) staff_id: Option<StaffId>,
     pub(super) timezone: Option<&'a Zone>,
+    pub(super) also: Vec<Asked>,
+    pub(super) subjects: u32,
 }
 
 /// The start, when it is refused because it is taken.
 pub(super) const fn taken_at(refused: &BookingRefused) -> Option<Timestamp> {
-    if let BookingRefused::Unavailable { start, refusal: Refusal::Taken { .. } } = refused {
-        Some(*start)
-    } else {
-        None
+    match refused {
+        BookingRefused::Unavailable { start, refusal } if refusal.is_taken() => Some(*start),
+        _ => None,
     }
 }
 
@@ -290,6 +328,7 @@ struct Conflict {
 pub(super) fn refusal(refused: BookingRefused) -> Problem {
     let detail = refused.to_string();
     let rule = |code| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
+    let taken = |code| Problem::new(StatusCode::CONFLICT, code, detail.clone());
     match refused {
         BookingRefused::UnknownService | BookingRefused::UnknownStaff => Problem::not_found(),
         BookingRefused::NotOffered => rule("not_offered"),
@@ -304,7 +343,12 @@ pub(super) fn refusal(refused: BookingRefused) -> Problem {
         BookingRefused::Unavailable { refusal, .. } => {
             let name = refusal.rule();
             match refusal {
-                Refusal::Taken { .. } => Problem::new(StatusCode::CONFLICT, "slot_taken", detail),
+                Refusal::Taken { .. } | Refusal::InClass { .. } => taken(name),
+                Refusal::ClassFull { left } => taken(name).with("remaining", left),
+                Refusal::NoResource { kind, by: Some(_) } => taken(name).with("kind", kind),
+                Refusal::NoResource { kind, by: None } => {
+                    rule("outside_availability").with("rule", name).with("kind", kind)
+                }
                 Refusal::SlotInPast => rule("slot_in_past"),
                 Refusal::TooSoon { earliest } => rule("too_soon").with("earliest", earliest),
                 Refusal::TooFar { horizon } => rule("too_far").with("before", horizon),
@@ -336,6 +380,7 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
         staff_id: booked.staff_id,
         service_id: booked.service_id,
         price: booked.price.into(),
+        parts: booked.parts.iter().map(Into::into).collect(),
         manage_url,
         position,
     }
@@ -349,6 +394,9 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
 /// `outside_availability` with a `rule` (`closed`, `outside_hours`, `time_off`, `off_grid`), or
 /// `limit_reached` with `limit` (`max_per_day`, `max_per_week`), its `scope` (`business`, `service`,
 /// `staff`), `max`, and the first `date` of the day or week that is full.
+///
+/// What somebody else has is 409 with `alternatives`: `slot_taken`, `class_full` with the seats that are
+/// `remaining`, `resource_taken` with the `kind` of which too little is free.
 #[utoipa::path(post, path = "/api/v1/public/book", tag = "public", request_body = BookRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "the same key books once")),
     responses((status = 201, body = BookedAnswer), (status = 402, body = Problem),

@@ -1,5 +1,8 @@
 use axum::{Json, extract::State};
-use domain::{AppointmentId, ServiceId, StaffId, TimeOffId, Zone, staff_calendar::BusyKind};
+use domain::{
+    AppointmentId, ServiceId, SessionId, StaffId, TimeOffId, Zone,
+    staff_calendar::{BusyKind, Class},
+};
 use jiff::{Timestamp, civil::Date};
 use projections::calendars::{CalendarItem, CalendarQuery, Calendars};
 use serde::{Deserialize, Serialize};
@@ -51,7 +54,7 @@ pub(crate) struct CalendarAnswer {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CalendarEntry {
     kind: EntryKind,
-    /// Of the appointment or the time off.
+    /// Of the appointment, the meeting of a class or the time off.
     id: String,
     #[schema(value_type = String, format = DateTime)]
     start: Timestamp,
@@ -64,8 +67,14 @@ pub(crate) struct CalendarEntry {
     /// Null for time off.
     #[schema(value_type = Option<String>)]
     service_id: Option<ServiceId>,
-    /// Null for time off.
+    /// Null for time off and classes.
     status: Option<&'static str>,
+    /// Of a class: so many seats are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seats: Option<u32>,
+    /// Of a class: of so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<u32>,
 }
 
 /// By what the calendar is occupied.
@@ -74,6 +83,8 @@ pub(crate) struct CalendarEntry {
 pub(crate) enum EntryKind {
     /// An appointment.
     Visit,
+    /// A meeting of a class; its appointments are in the list of those.
+    Class,
     /// An absence.
     TimeOff,
 }
@@ -82,7 +93,12 @@ impl From<CalendarItem> for CalendarEntry {
     fn from(CalendarItem { busy, visit }: CalendarItem) -> Self {
         let (kind, id) = match busy.kind {
             BusyKind::Visit(id) => (EntryKind::Visit, AppointmentId::to_string(&id)),
+            BusyKind::Class(class) => (EntryKind::Class, SessionId::to_string(&class.session_id)),
             BusyKind::TimeOff(id) => (EntryKind::TimeOff, TimeOffId::to_string(&id)),
+        };
+        let class = match busy.kind {
+            BusyKind::Class(class) => Some(class),
+            BusyKind::Visit(_) | BusyKind::TimeOff(_) => None,
         };
         Self {
             kind,
@@ -91,7 +107,12 @@ impl From<CalendarItem> for CalendarEntry {
             end: busy.slot.end(),
             buffer_before_minutes: busy.buffer_before_minutes,
             buffer_after_minutes: busy.buffer_after_minutes,
-            service_id: visit.as_ref().map(|visit| visit.service_id),
+            service_id: visit
+                .as_ref()
+                .map(|visit| visit.service_id)
+                .or_else(|| class.map(|class: Class| class.service_id)),
+            seats: class.map(|class| class.seats),
+            capacity: class.map(|class| class.capacity),
             status: visit.as_ref().map(|visit| visit.status.as_str()),
             customer_name: visit
                 .map(|visit| visit.customer_name.unwrap_or_else(|| ERASED.to_owned())),

@@ -14,7 +14,7 @@ use super::{
     book::Wanted,
     extract::{self, Id, Member},
     shape::Instant,
-    slots::SlotAnswer,
+    slots::{self, SlotAnswer},
 };
 
 /// Which start.
@@ -29,6 +29,10 @@ pub(crate) struct ExplainParameters {
     /// An instant (RFC 3339).
     #[param(value_type = String, format = DateTime, example = "2026-03-02T14:00:00Z")]
     start: Instant,
+    /// Services that follow, as in the list of slots.
+    also: Option<String>,
+    /// How many come; 1 when absent.
+    subjects: Option<u32>,
 }
 
 /// Which start, and as of when.
@@ -44,6 +48,10 @@ pub(crate) struct AsOfParameters {
     /// What spoke against it at this instant; now when absent.
     #[param(value_type = Option<String>, format = DateTime)]
     as_of: Option<Instant>,
+    /// Services that follow, as in the list of slots.
+    also: Option<String>,
+    /// How many come; 1 when absent.
+    subjects: Option<u32>,
 }
 
 /// All that speaks against a start.
@@ -71,8 +79,8 @@ pub(crate) struct ExplainAnswer {
 /// A rule that refuses.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReasonAnswer {
-    /// `slot_in_past`, `too_soon`, `too_far`, `outside_hours`, `closed`, `limit_reached`, `slot_taken`, `time_off`, `off_grid` or
-    /// `not_offered`.
+    /// `slot_in_past`, `too_soon`, `too_far`, `outside_hours`, `closed`, `limit_reached`, `slot_taken`, `time_off`, `off_grid`,
+    /// `class_full`, `resource_taken`, `not_offered`, or `invalid` for what is no visit at any time.
     rule: &'static str,
     detail: String,
     /// The event that made it so; null for what follows from the clock.
@@ -102,6 +110,8 @@ impl Api {
                 service_id: query.service_id,
                 staff_id: Some(query.staff_id),
                 timezone: None,
+                also: query.also.clone(),
+                subjects: query.subjects,
             };
             // Nobody who does not offer the service has any.
             self.nearest(&wanted, query.start).await.unwrap_or_default()
@@ -117,7 +127,16 @@ impl Api {
 
 fn query(business_id: BusinessId, service_id: ServiceId, staff_id: StaffId) -> ExplainQuery {
     let now = clock::now();
-    ExplainQuery { business_id, service_id, staff_id, start: now, now, as_of: None }
+    ExplainQuery {
+        business_id,
+        service_id,
+        staff_id,
+        also: vec![],
+        subjects: 1,
+        start: now,
+        now,
+        as_of: None,
+    }
 }
 
 /// Why a start can be booked, or why not: every rule that refuses it now, and the nearest free ones.
@@ -133,7 +152,8 @@ pub(crate) async fn explain(
 ) -> Result<Json<ExplainAnswer>, Problem> {
     let business_id = api.named(Named::Service(asked.service_id)).await?;
     let query = query(business_id, asked.service_id, asked.staff_id);
-    api.explained(&ExplainQuery { start: asked.start.0, ..query }).await
+    let (also, subjects) = (slots::also(asked.also.as_deref())?, slots::subjects(asked.subjects)?);
+    api.explained(&ExplainQuery { start: asked.start.0, also, subjects, ..query }).await
 }
 
 /// Why a start of a staff member could be booked at an instant, or why not. Read from the log itself.
@@ -153,5 +173,6 @@ pub(crate) async fn explain_as_of(
         return Err(Problem::invalid_field("as_of", "must not lie in the future"));
     }
     let (start, now) = (asked.start.0, as_of.unwrap_or(query.now));
-    api.explained(&ExplainQuery { start, now, as_of, ..query }).await
+    let (also, subjects) = (slots::also(asked.also.as_deref())?, slots::subjects(asked.subjects)?);
+    api.explained(&ExplainQuery { start, now, as_of, also, subjects, ..query }).await
 }

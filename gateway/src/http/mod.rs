@@ -19,6 +19,7 @@ mod negotiate;
 mod problem;
 mod public;
 mod reschedule;
+mod resources;
 mod services;
 mod shape;
 mod slots;
@@ -133,6 +134,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(time_off::remove))
         .routes(routes!(closures::list, closures::create))
         .routes(routes!(closures::remove))
+        .routes(routes!(resources::list, resources::create))
+        .routes(routes!(resources::get, resources::patch, resources::remove))
         .routes(routes!(public::business))
         .routes(routes!(slots::slots))
         .routes(routes!(book::book))

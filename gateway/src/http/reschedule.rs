@@ -5,7 +5,11 @@ use commands::{
     CommandError,
     appointment::{MoveRefused, RescheduleAppointment},
 };
-use domain::{AppointmentId, BusinessId, StaffId, availability::Waived};
+use domain::{
+    AppointmentId, BusinessId, StaffId,
+    appointment::Part,
+    availability::{Asked, Waived},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -72,9 +76,15 @@ impl Api {
             service_id: found.visit.service_id,
             staff_id: Some(staff_id.unwrap_or(found.visit.staff_id)),
             timezone: None,
+            also: found.visit.parts().iter().skip(1).map(asked).collect(),
+            subjects: found.visit.subjects,
         };
         self.with_alternatives(problem, &wanted, start).await
     }
+}
+
+const fn asked(part: &Part) -> Asked {
+    Asked { service_id: part.service_id, staff_id: Some(part.staff_id) }
 }
 
 fn refused(error: CommandError<MoveRefused>) -> Problem {

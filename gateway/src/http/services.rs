@@ -1,7 +1,7 @@
 use axum::{Json, extract::State, http::StatusCode};
 use domain::{
     ServiceId, StaffId,
-    business::{BusinessCommand, BusinessState, Service, ServiceChange},
+    business::{BusinessCommand, BusinessState, ResourceNeed, Service, ServiceChange},
 };
 use serde::{Deserialize, Serialize};
 use streams::clock;
@@ -11,7 +11,7 @@ use super::{
     Api, Problem,
     answer::{Freshness, Items, Price, Tagged, Written},
     extract::{self, Id, IfMatch, Member, Owner, present},
-    shape::{maybe_object, object},
+    shape::{maybe_object, maybe_objects, object, objects},
 };
 
 /// A service.
@@ -38,6 +38,36 @@ pub(crate) struct ServiceAnswer {
     pub(super) max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
     pub(super) max_per_week: Option<u32>,
+    /// So many guests share one visit: a class, when there is more than one seat.
+    pub(super) capacity: u32,
+    /// What a visit needs besides people.
+    pub(super) resources: Vec<NeedShape>,
+}
+
+/// So much of a kind of resource.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "room", "quantity": 1}))]
+pub(crate) struct NeedShape {
+    /// The kind of a resource of the business.
+    pub(super) kind: String,
+    /// 1 to 1000; 1 when absent.
+    #[serde(default = "one_of_it")]
+    pub(super) quantity: u32,
+}
+
+const fn one_of_it() -> u32 {
+    1
+}
+
+impl From<NeedShape> for ResourceNeed {
+    fn from(NeedShape { kind, quantity }: NeedShape) -> Self {
+        Self { kind, quantity }
+    }
+}
+
+fn needs(shapes: Vec<NeedShape>) -> Vec<ResourceNeed> {
+    shapes.into_iter().map(Into::into).collect()
 }
 
 impl ServiceAnswer {
@@ -56,6 +86,15 @@ impl ServiceAnswer {
             window_days: service.window_days,
             max_per_day: service.max_per_day,
             max_per_week: service.max_per_week,
+            capacity: service.capacity,
+            resources: service
+                .resources
+                .iter()
+                .map(|ResourceNeed { kind, quantity }| NeedShape {
+                    kind: kind.clone(),
+                    quantity: *quantity,
+                })
+                .collect(),
         }
     }
 }
@@ -66,6 +105,7 @@ impl ServiceAnswer {
 #[schema(example = json!({
     "name": "Haircut", "duration_minutes": 45, "price": {"amount": 4500, "currency": "USD"},
     "buffer_after_minutes": 10, "skills": ["cutting"], "min_notice_minutes": 120,
+    "resources": [{"kind": "chair", "quantity": 1}],
 }))]
 pub(crate) struct ServiceRequest {
     name: String,
@@ -91,6 +131,11 @@ pub(crate) struct ServiceRequest {
     max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday.
     max_per_week: Option<u32>,
+    /// So many guests share one visit, 1 to 1000; 1 when absent.
+    capacity: Option<u32>,
+    /// What a visit needs besides people, from its start to its end with buffers: at most 10 kinds.
+    #[serde(default, deserialize_with = "objects")]
+    resources: Vec<NeedShape>,
 }
 
 /// What is to change; absent fields stay.
@@ -123,6 +168,9 @@ pub(crate) struct ServicePatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     max_per_week: Option<Option<u32>>,
+    capacity: Option<u32>,
+    #[serde(default, deserialize_with = "maybe_objects")]
+    resources: Option<Vec<NeedShape>>,
 }
 
 fn one(state: &BusinessState, id: ServiceId) -> Result<(u64, ServiceAnswer), Problem> {
@@ -172,6 +220,8 @@ pub(crate) async fn create(
         window_days: request.window_days,
         max_per_day: request.max_per_day,
         max_per_week: request.max_per_week,
+        capacity: request.capacity.unwrap_or(1),
+        resources: needs(request.resources),
     };
     let command = BusinessCommand::AddService { service_id, service };
     let (state, position) = api.change(owner, command.into()).await?;
@@ -223,6 +273,8 @@ pub(crate) async fn patch(
         window_days: patch.window_days,
         max_per_day: patch.max_per_day,
         max_per_week: patch.max_per_week,
+        capacity: patch.capacity,
+        resources: patch.resources.map(needs),
     };
     let command = BusinessCommand::ChangeService { service_id, change, expected };
     let (state, position) = api.change(owner, command.into()).await?;

@@ -77,3 +77,11 @@ pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     let all = Vec::<Object<T>>::deserialize(deserializer)?;
     Ok(all.into_iter().map(|object| object.0).collect())
 }
+
+/// For a field that is a list of objects when it is there; takes `#[serde(default)]` besides.
+pub(super) fn maybe_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let all = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
+    Ok(all.map(|all| all.into_iter().map(|object| object.0).collect()))
+}

@@ -1,5 +1,8 @@
 use axum::{extract::State, http::HeaderMap, response::Response};
-use domain::{ServiceId, StaffId, Zone};
+use domain::{
+    ServiceId, StaffId, Zone,
+    availability::{Asked, MOST_FURTHER},
+};
 use jiff::{Timestamp, civil::Date};
 use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan, SlotsError};
 use serde::{Deserialize, Serialize};
@@ -10,6 +13,8 @@ use super::{Api, Problem, extract, shape};
 
 /// The longest range of one answer, in local dates.
 const MAX_DAYS: i32 = 62;
+/// No class has more.
+const MOST_SEATS: u32 = 1_000;
 
 /// Which slots.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -35,9 +40,44 @@ pub(crate) struct SlotsQuery {
     /// The guest's zone: dates are read and local times shown in it. The business's when absent.
     #[param(value_type = Option<String>)]
     tz: Option<Zone>,
+    /// In place of a service, beside `staff_id`: any stretch of so many minutes, 5 to 1440.
+    duration_minutes: Option<u32>,
+    /// Services that follow the first, in order: at most four ids, with commas between. One that somebody
+    /// in particular is to do is followed by `@` and their id.
+    #[param(example = "svc_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f")]
+    also: Option<String>,
+    /// How many come: durations add up, and of a class as many seats are wanted. 1 when absent.
+    subjects: Option<u32>,
     /// Wait for this position of an earlier write, two seconds at most.
     #[param(value_type = Option<String>)]
     min_position: Option<Cursor>,
+}
+
+/// Services that follow the first, as a query names them.
+pub(super) fn also(text: Option<&str>) -> Result<Vec<Asked>, Problem> {
+    let bad = |message: String| Problem::invalid_field("also", message);
+    let one = |text: &str| {
+        let (service, staff) = text.split_once('@').map_or((text, None), |(a, b)| (a, Some(b)));
+        let staff_id = staff.map(str::parse).transpose();
+        let staff_id = staff_id.map_err(|error: domain::IdError| bad(error.to_string()))?;
+        let service_id =
+            service.parse().map_err(|error: domain::IdError| bad(error.to_string()))?;
+        Ok(Asked { service_id, staff_id })
+    };
+    let all: Vec<&str> = text.into_iter().flat_map(|text| text.split(',')).collect();
+    if all.len() > MOST_FURTHER {
+        return Err(bad(format!("must have at most {MOST_FURTHER} services")));
+    }
+    all.into_iter().map(one).collect()
+}
+
+/// How many come.
+pub(super) fn subjects(asked: Option<u32>) -> Result<u32, Problem> {
+    let subjects = asked.unwrap_or(1);
+    if (1..=MOST_SEATS).contains(&subjects) {
+        return Ok(subjects);
+    }
+    Err(Problem::invalid_field("subjects", format!("must be 1 to {MOST_SEATS}")))
 }
 
 /// Starts that can be booked now. `slots_body` writes it.
@@ -62,8 +102,12 @@ pub(crate) struct SlotAnswer {
     /// The start on the guest's clock, with its offset.
     #[schema(example = "2026-03-02T09:00:00-05:00")]
     local_start: String,
+    /// Of several services, who does the first.
     #[schema(value_type = String)]
     staff_id: StaffId,
+    /// Seats that are left, when it is a class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<u32>,
 }
 
 impl SlotAnswer {
@@ -75,6 +119,7 @@ impl SlotAnswer {
             end: offered.slot.end(),
             local_start: start.display_with_offset(offset).to_string(),
             staff_id: offered.staff_id,
+            remaining: offered.remaining,
         }
     }
 }
@@ -131,7 +176,24 @@ impl SlotsQuery {
             }
         };
         let span = SlotSpan::Dates { first, last, zone: self.tz.clone() };
-        Ok(SlotQuery { place, service_id: self.service_id, staff_id, span })
+        if let Some(minutes) = self.duration_minutes {
+            if !(5..=1440).contains(&minutes) {
+                return Err(Problem::invalid_field(
+                    "duration_minutes",
+                    "must be 5 to 1440 minutes",
+                ));
+            }
+            if staff_id.is_none() || self.service_id.is_some() || self.also.is_some() {
+                let message = "stands beside staff_id alone, in place of services";
+                return Err(Problem::invalid_field("duration_minutes", message));
+            }
+        }
+        Ok(SlotQuery {
+            minutes: self.duration_minutes,
+            also: also(self.also.as_deref())?,
+            subjects: subjects(self.subjects)?,
+            ..SlotQuery::plain(place, self.service_id, staff_id, span)
+        })
     }
 }
 
@@ -142,6 +204,7 @@ impl From<SlotsError> for Problem {
             SlotsError::ServiceNeeded => {
                 Self::invalid_field("service_id", "is needed: there is more than one service")
             }
+            SlotsError::Invalid(errors) => Self::invalid(errors),
             SlotsError::NoService => Self::invalid_field("staff_id", "offers no service"),
             SlotsError::TooMany => {
                 let message = "must be nearer to from: there are too many slots for one answer";

@@ -126,7 +126,14 @@ fn write(zone: &Zone, slots: &[OfferedSlot], position: Cursor) -> Vec<u8> {
         out.extend_from_slice(b"\",\"staff_id\":\"");
         let id = staff.entry(offered.staff_id).or_insert_with_key(ToString::to_string);
         out.extend_from_slice(id.as_bytes());
-        out.extend_from_slice(b"\"}");
+        match offered.remaining {
+            None => out.extend_from_slice(b"\"}"),
+            Some(remaining) => {
+                out.extend_from_slice(b"\",\"remaining\":");
+                out.extend_from_slice(remaining.to_string().as_bytes());
+                out.push(b'}');
+            }
+        }
     }
     out.extend_from_slice(b"],\"position\":\"");
     out.extend_from_slice(position.to_string().as_bytes());
@@ -220,6 +227,7 @@ mod tests {
             let offered = |second| OfferedSlot {
                 slot: TimeSlot::lasting(Timestamp::from_second(second).unwrap(), 95).unwrap(),
                 staff_id: staff[usize::try_from(second % 2).unwrap()],
+                remaining: u32::try_from(second % 3).ok().filter(|left| *left > 0),
             };
             let slots: Vec<OfferedSlot> = starts.map(offered).collect();
             let expected = serde_json::to_string(&SlotsAnswer {

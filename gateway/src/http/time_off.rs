@@ -75,7 +75,10 @@ fn refused(error: CommandError<TimeOffRefused>) -> Problem {
                     .with("time_off_id", with)
             }
             TimeOffRefused::Calendar(
-                StaffCalendarError::Taken { .. } | StaffCalendarError::Away { .. },
+                StaffCalendarError::Taken { .. }
+                | StaffCalendarError::InClass { .. }
+                | StaffCalendarError::Full { .. }
+                | StaffCalendarError::Away { .. },
             ) => Problem::new(StatusCode::CONFLICT, "conflict", detail),
         }
     })

@@ -51,6 +51,7 @@ struct Things {
     email: String,
     time_off: String,
     closure: String,
+    resource: String,
     /// To cancel, to delete, to complete, to miss, and one for its guest.
     appointments: Vec<String>,
     /// The path of a manage link, and the nonce that its view answered.
@@ -62,8 +63,17 @@ struct Things {
 /// Operations that end something come last. A new operation belongs in here.
 #[expect(clippy::too_many_lines, reason = "one line each")]
 fn table(things: &Things) -> Vec<Operation> {
-    let Things { salon, email, time_off, closure, appointments, managed, feed, refresh_token } =
-        things;
+    let Things {
+        salon,
+        email,
+        time_off,
+        closure,
+        resource,
+        appointments,
+        managed,
+        feed,
+        refresh_token,
+    } = things;
     let one = |name: &'static str, access, path: String, body: Value, answer| Operation {
         name,
         access,
@@ -86,6 +96,7 @@ fn table(things: &Things) -> Vec<Operation> {
         json!({"name": "Wash", "duration_minutes": 5, "price": {"amount": 1, "currency": "USD"}});
     let away = json!({"start": start_in(9_000), "end": start_in(9_060)});
     let closed = json!({"date_from": "2026-12-24", "date_to": "2026-12-26"});
+    let room = json!({"name": "Room 2", "kind": "room"});
     let booking = salon.booking(0, start_in(3_000));
     let (link, nonce) = managed;
     let off = json!({ "nonce": nonce });
@@ -214,6 +225,29 @@ fn table(things: &Things) -> Vec<Operation> {
             json!(null),
             204,
         ),
+        one("GET /api/v1/business/resources", Member, business("resources"), json!(null), 200),
+        one("POST /api/v1/business/resources", Owner, business("resources"), room, 201),
+        one(
+            "GET /api/v1/business/resources/{id}",
+            Member,
+            business(&format!("resources/{resource}")),
+            json!(null),
+            200,
+        ),
+        one(
+            "PATCH /api/v1/business/resources/{id}",
+            Owner,
+            business(&format!("resources/{resource}")),
+            json!({"capacity": 2}),
+            200,
+        ),
+        one(
+            "DELETE /api/v1/business/resources/{id}",
+            Owner,
+            business(&format!("resources/{resource}")),
+            json!(null),
+            204,
+        ),
         one("GET /api/v1/calendars/{staff_id}", Member, calendar, json!(null), 200),
         one("POST /api/v1/appointments", Owner, "/api/v1/appointments".into(), by_owner, 201),
         one("GET /api/v1/appointments", Member, "/api/v1/appointments".into(), json!(null), 200),
@@ -301,6 +335,9 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let closed = json!({"date_from": "2000-01-01", "date_to": "2000-01-01"});
     let closed = salon.owner.post("/api/v1/business/closures", &closed).await.expect(201);
     let closure = text(&closed["id"]);
+    let room = json!({"name": "Room 1", "kind": "room"});
+    let room = salon.owner.post("/api/v1/business/resources", &room).await.expect(201);
+    let resource = text(&room["id"]);
     let mut appointments = vec![];
     for (staff, start) in [(0, start_in(2_000)), (0, start_in(2_100)), (0, begins), (1, begins)] {
         let booked = salon.book(staff, start).await.expect(201);
@@ -326,7 +363,20 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let managed = (link, nonce);
     let path = format!("/api/v1/business/staff/{}/calendar-feed", salon.staff[0]);
     let feed = path_of(&salon.owner.read(&path).await.expect(200)["url"]);
-    (Things { salon, email, time_off, closure, appointments, managed, feed, refresh_token }, begins)
+    (
+        Things {
+            salon,
+            email,
+            time_off,
+            closure,
+            resource,
+            appointments,
+            managed,
+            feed,
+            refresh_token,
+        },
+        begins,
+    )
 }
 
 /// Somebody who works for the business, until there are invitations.

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Aggregate, AppointmentId,
-    appointment::{Appointment, AppointmentEvent, Status, Visit},
+    Aggregate, AppointmentId, SeriesId,
+    appointment::{Appointment, AppointmentEvent, Part, Status, Visit},
 };
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
@@ -39,7 +39,27 @@ struct Changed {
 }
 
 const COLUMNS: &str = "appointment_id, business_id, staff_id, service_id, customer_id, starts_at, \
-    ends_at, status, price_amount, price_currency, sequence";
+    ends_at, status, price_amount, price_currency, sequence, also_staff, also_services, series_id";
+
+/// Who does the services after the first, and which they are; `None` for one service.
+fn further<T>(visit: &Visit, of: impl Fn(&Part) -> T) -> Option<Vec<T>> {
+    let parts = visit.parts.get(1..)?;
+    Some(parts.iter().map(of).collect())
+}
+
+/// As text, because a list of lists is not one in Postgres.
+fn array(ids: Option<Vec<Uuid>>) -> Option<String> {
+    let ids: Vec<String> = ids?.iter().map(ToString::to_string).collect();
+    Some(format!("{{{}}}", ids.join(",")))
+}
+
+fn staff(visit: &Visit) -> Option<Vec<Uuid>> {
+    further(visit, |part| part.staff_id.uuid())
+}
+
+fn services(visit: &Visit) -> Option<Vec<Uuid>> {
+    further(visit, |part| part.service_id.uuid())
+}
 
 impl Changes for AgendaChanges {
     const KINDS: &'static [&'static str] = &[Appointment::TYPE];
@@ -81,7 +101,7 @@ impl Changes for AgendaChanges {
     }
 
     async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
-        let mut rows = Rows::new(11);
+        let mut rows = Rows::new(14);
         for (id, AppointmentRow { business_id, visit, status, sequence }) in &self.booked {
             rows.begin();
             rows.uuid(*id);
@@ -95,6 +115,9 @@ impl Changes for AgendaChanges {
             rows.bigint(visit.price.amount);
             rows.text(&visit.price.currency.to_string());
             rows.bigint(*sequence);
+            rows.maybe(staff(visit), |rows, ids| rows.uuids(&ids));
+            rows.maybe(services(visit), |rows, ids| rows.uuids(&ids));
+            rows.maybe(visit.series_id, |rows, id| rows.uuid(id.uuid()));
         }
         rows.send(connection, "appointment", COLUMNS).await?;
         update(connection, &self.changed).await
@@ -111,9 +134,13 @@ async fn insert(
     let rows = || booked.values();
     let sql = format!(
         "INSERT INTO appointment ({COLUMNS})
-         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[],
-                              $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bigint[],
-                              $10::text[], $11::bigint[])"
+         SELECT id, business, staff, service, customer, starts, ends, status, amount, currency,
+                sequence, also_staff::uuid[], also_services::uuid[], series
+           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[],
+                       $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bigint[],
+                       $10::text[], $11::bigint[], $12::text[], $13::text[], $14::uuid[])
+             AS new (id, business, staff, service, customer, starts, ends, status, amount,
+                     currency, sequence, also_staff, also_services, series)"
     );
     sqlx::query(&sql)
         .bind(booked.keys().copied().collect::<Vec<_>>())
@@ -127,6 +154,9 @@ async fn insert(
         .bind(rows().map(|row| row.visit.price.amount).collect::<Vec<_>>())
         .bind(rows().map(|row| row.visit.price.currency.to_string()).collect::<Vec<_>>())
         .bind(rows().map(|row| row.sequence).collect::<Vec<_>>())
+        .bind(rows().map(|row| array(staff(&row.visit))).collect::<Vec<_>>())
+        .bind(rows().map(|row| array(services(&row.visit))).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.visit.series_id.map(SeriesId::uuid)).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())
@@ -149,11 +179,13 @@ async fn update(
                 starts_at = coalesce(new.starts_at, a.starts_at),
                 ends_at = coalesce(new.ends_at, a.ends_at),
                 price_amount = coalesce(new.amount, a.price_amount),
-                price_currency = coalesce(new.currency, a.price_currency)
+                price_currency = coalesce(new.currency, a.price_currency),
+                also_staff = coalesce(new.also_staff::uuid[], a.also_staff)
            FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::uuid[], $5::uuid[],
-                       $6::timestamptz[], $7::timestamptz[], $8::bigint[], $9::text[])
+                       $6::timestamptz[], $7::timestamptz[], $8::bigint[], $9::text[],
+                       $10::text[])
              AS new (id, status, sequence, staff_id, service_id, starts_at, ends_at, amount,
-                     currency)
+                     currency, also_staff)
           WHERE a.appointment_id = new.id",
     )
     .bind(changed.keys().copied().collect::<Vec<_>>())
@@ -165,6 +197,7 @@ async fn update(
     .bind(moved().map(|visit| Some(visit?.slot.end().to_sqlx())).collect::<Vec<_>>())
     .bind(moved().map(|visit| Some(visit?.price.amount)).collect::<Vec<_>>())
     .bind(moved().map(|visit| Some(visit?.price.currency.to_string())).collect::<Vec<_>>())
+    .bind(moved().map(|visit| array(staff(visit?))).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

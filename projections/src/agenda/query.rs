@@ -1,7 +1,7 @@
 use std::{fmt, str::FromStr};
 
 use domain::{
-    AppointmentId, BusinessId, CustomerId, Money, ServiceId, StaffId, appointment::Status,
+    AppointmentId, BusinessId, CustomerId, Money, SeriesId, ServiceId, StaffId, appointment::Status,
 };
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
@@ -31,6 +31,8 @@ pub struct AgendaFilter {
     pub service_id: Option<ServiceId>,
     /// Whose.
     pub customer_id: Option<CustomerId>,
+    /// Of which series.
+    pub series_id: Option<SeriesId>,
     /// In what state.
     pub status: Option<Status>,
     /// Behind the last row of the page before.
@@ -93,6 +95,8 @@ pub struct AgendaRow {
     pub status: String,
     /// For how much.
     pub price: Money,
+    /// With which others it was booked.
+    pub series_id: Option<SeriesId>,
     /// Sequence of its last event.
     pub version: u64,
 }
@@ -129,11 +133,12 @@ impl Agenda {
               WHERE a.business_id = $1
                 AND ($2::timestamptz IS NULL OR a.starts_at >= $2)
                 AND ($3::timestamptz IS NULL OR a.starts_at < $3)
-                AND ($4::uuid IS NULL OR a.staff_id = $4)
-                AND ($5::uuid IS NULL OR a.service_id = $5)
+                AND ($4::uuid IS NULL OR a.staff_id = $4 OR $4 = ANY(a.also_staff))
+                AND ($5::uuid IS NULL OR a.service_id = $5 OR $5 = ANY(a.also_services))
                 AND ($6::uuid IS NULL OR a.customer_id = $6)
                 AND ($7::text IS NULL OR a.status = $7)
                 AND ($8::timestamptz IS NULL OR (a.starts_at, a.appointment_id) > ($8, $9))
+                AND ($11::uuid IS NULL OR a.series_id = $11)
               ORDER BY a.starts_at, a.appointment_id LIMIT $10",
         )
         .bind(business_id.uuid())
@@ -146,6 +151,7 @@ impl Agenda {
         .bind(filter.after.map(|after| after.starts_at.to_sqlx()))
         .bind(filter.after.map(|after| after.appointment_id))
         .bind(limit + 1)
+        .bind(filter.series_id.map(SeriesId::uuid))
         .fetch_all(self.database.pool())
         .await?;
         let mut items = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
@@ -171,6 +177,7 @@ fn from_row(row: &PgRow) -> Result<AgendaRow, ReadError> {
         start: at("starts_at")?.to_jiff(),
         end: at("ends_at")?.to_jiff(),
         status: row.try_get("status")?,
+        series_id: row.try_get::<Option<Uuid>, _>("series_id")?.map(SeriesId::new),
         version: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
         price: Money {
             amount: row.try_get("price_amount")?,

@@ -48,16 +48,6 @@ impl BusyChanges {
         fact: &Fact<'_>,
         event: &StaffCalendarEvent,
     ) -> Result<(), Failure> {
-        let week = match self.0.get_mut(fact.stream_id) {
-            Some(week) => week,
-            None => {
-                let staff = fact.stream_id.split(':').next().unwrap_or_default();
-                let staff_id = id_of::<StaffId>(staff)?.uuid();
-                let business_id = fact.business_id.uuid();
-                let week = Week { business_id, staff_id, sources: BTreeMap::new() };
-                self.0.entry(fact.stream_id.to_owned()).or_insert(week)
-            }
-        };
         let (source, row) = match *event {
             StaffCalendarEvent::Reserved {
                 appointment_id,
@@ -71,6 +61,20 @@ impl BusyChanges {
                 (time_off_id.uuid(), Some(row))
             }
             StaffCalendarEvent::TimeOffRemoved { time_off_id } => (time_off_id.uuid(), None),
+            // Seats of classes stand in the second wall, where they are counted.
+            StaffCalendarEvent::SeatsTaken { .. } | StaffCalendarEvent::SeatsGivenBack { .. } => {
+                return Ok(());
+            }
+        };
+        let week = match self.0.get_mut(fact.stream_id) {
+            Some(week) => week,
+            None => {
+                let staff = fact.stream_id.split(':').next().unwrap_or_default();
+                let staff_id = id_of::<StaffId>(staff)?.uuid();
+                let business_id = fact.business_id.uuid();
+                let week = Week { business_id, staff_id, sources: BTreeMap::new() };
+                self.0.entry(fact.stream_id.to_owned()).or_insert(week)
+            }
         };
         match week.sources.entry(source) {
             Entry::Occupied(mut there) => there.get_mut().row = row,

@@ -21,7 +21,17 @@ pub(super) struct Change {
     event: StaffCalendarEvent,
 }
 
+/// What stands in the second wall, which is read with all other facts: of seats of classes an event
+/// alone does not tell how many are left.
+const IN_THE_WALL: &[&str] =
+    &["staff.calendar.seats_taken.v1", "staff.calendar.seats_given_back.v1"];
+
 impl Shown {
+    /// Whether facts that are read after it have it anyhow.
+    pub(super) fn is_in_the_wall(&self) -> bool {
+        IN_THE_WALL.contains(&self.event_type.as_str())
+    }
+
     /// `None` for what is not about a calendar, or not understood: whoever keeps facts must read them
     /// again.
     pub(super) fn change(&self) -> Option<Change> {
@@ -31,14 +41,15 @@ impl Shown {
         let staff_id = self.stream.split(':').next()?.parse().ok()?;
         let payload = serde_json::from_str(&self.payload).ok()?;
         let payload = domain::upcast(&self.event_type, &self.event_version, payload);
-        Some(Change { staff_id, event: serde_json::from_value(payload).ok()? })
+        let event: StaffCalendarEvent = serde_json::from_value(payload).ok()?;
+        event.effect().is_some().then_some(Change { staff_id, event })
     }
 }
 
 impl Change {
     /// Brings what occupies the calendar up to date; harmless when it is already.
     pub(super) fn apply(&self, busy: &mut Vec<Busy>) {
-        let (kind, added) = self.event.effect();
+        let Some((kind, added)) = self.event.effect() else { return };
         busy.retain(|busy| busy.kind != kind);
         busy.extend(added);
     }

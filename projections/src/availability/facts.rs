@@ -1,10 +1,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, ServiceId, StaffId, TimeOffId, TimeSlot, Zone,
+    Aggregate, AppointmentId, BusinessId, ResourceId, ServiceId, SessionId, StaffId, TimeOffId,
+    TimeSlot, Zone,
     availability::Counts,
     business::{Business, BusinessState},
-    staff_calendar::{Busy, BusyKind, StaffCalendar},
+    resource_calendar::{Holder, Use},
+    staff_calendar::{Busy, BusyKind, Class, StaffCalendar},
     staff_schedule::{Hours, StaffSchedule},
 };
 use jiff::Timestamp;
@@ -36,6 +38,8 @@ pub(super) struct Facts {
     /// What begins when, where limits are in force. It cannot be brought up to date: events of
     /// calendars do not say for which service a visit is.
     pub(super) counts: Option<Arc<Counts>>,
+    /// What is used of the resources that were asked for.
+    pub(super) uses: Arc<HashMap<ResourceId, Vec<(Holder, Use)>>>,
     /// Nothing in the log is missing in them, whether or not the model has applied it.
     pub(super) complete: bool,
 }
@@ -59,6 +63,8 @@ pub(super) struct Reach {
     /// In which stretch the visits of the whole business are counted; `None` where nothing limits
     /// them.
     pub(super) counted: Option<TimeSlot>,
+    /// Which resources; `None` for all there are.
+    pub(super) resources: Option<Vec<ResourceId>>,
 }
 
 impl Reach {
@@ -68,6 +74,7 @@ impl Reach {
         from: Timestamp::UNIX_EPOCH,
         until: Timestamp::UNIX_EPOCH,
         counted: None,
+        resources: Some(vec![]),
     };
 
     pub(super) fn covers(&self, other: &Self) -> bool {
@@ -81,7 +88,12 @@ impl Reach {
             (None, Some(_)) => false,
             (Some(all), Some(wanted)) => all.start() <= wanted.start() && wanted.end() <= all.end(),
         };
-        staff && counted && self.from <= other.from && other.until <= self.until
+        let resources = match (&self.resources, &other.resources) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(all), Some(wanted)) => wanted.iter().all(|id| all.contains(id)),
+        };
+        staff && counted && resources && self.from <= other.from && other.until <= self.until
     }
 }
 
@@ -105,7 +117,10 @@ SELECT named.id AS business_id,
        c.transaction_id::text::bigint AS transaction_id, c.position,
        roster.ids AS roster, hours.staff, hours.stamps, hours.texts,
        busy.who, busy.sources, busy.visits, busy.starts, busy.ends, busy.ahead, busy.behind,
-       counted.counted_staff, counted.counted_services, counted.counted_starts,
+       busy.services, busy.seats, busy.capacities,
+       counted.counted_firsts, counted.counted_staff, counted.counted_services,
+       counted.counted_starts,
+       used.things, used.holders, used.quantities, used.used_from, used.used_until,
        late.looked, late.kinds, late.streams, late.types, late.versions, late.payloads
   FROM (SELECT coalesce($2, (SELECT d.business_id FROM directory d WHERE d.key = $1)) AS id) named
   LEFT JOIN consumer_checkpoint c ON c.consumer = $5
@@ -127,28 +142,43 @@ SELECT named.id AS business_id,
        SELECT array_agg(s.n::integer) AS who, array_agg(o.source) AS sources,
               array_agg(o.visit) AS visits, array_agg(o.starts) AS starts,
               array_agg(o.ends) AS ends, array_agg(o.before) AS ahead,
-              array_agg(o.after) AS behind
+              array_agg(o.after) AS behind, array_agg(o.service) AS services,
+              array_agg(o.seats) AS seats, array_agg(o.capacity) AS capacities
          FROM unnest(roster.ids) WITH ORDINALITY AS s (id, n)
         CROSS JOIN LATERAL (
               SELECT y.source_id AS source, y.kind = 'visit' AS visit, y.starts_at AS starts,
                      y.ends_at AS ends, y.buffer_before_minutes AS before,
-                     y.buffer_after_minutes AS after
+                     y.buffer_after_minutes AS after, NULL::uuid AS service,
+                     NULL::integer AS seats, NULL::integer AS capacity
                 FROM availability.busy y
                WHERE y.staff_id = s.id AND y.business_id = b.business_id
                  AND y.ends_at > $8 AND y.starts_at < $9
                UNION ALL
               SELECT r.appointment_id, true, lower(r.during), upper(r.during),
-                     r.buffer_before_minutes, r.buffer_after_minutes
+                     r.buffer_before_minutes, r.buffer_after_minutes, r.service_id, r.seats,
+                     r.capacity
                 FROM reserved_time r
                WHERE r.staff_id = s.id AND r.business_id = b.business_id
                  AND r.during && tstzrange($8, $9)) o
        ) busy
  CROSS JOIN LATERAL (
-       SELECT array_agg(v.staff_id) AS counted_staff, array_agg(v.service_id) AS counted_services,
+       SELECT array_agg(v.part = 0) AS counted_firsts, array_agg(v.staff_id) AS counted_staff, array_agg(v.service_id) AS counted_services,
               array_agg(lower(v.during)) AS counted_starts
          FROM reserved_time v
         WHERE v.business_id = b.business_id AND lower(v.during) >= $12 AND lower(v.during) < $13
        ) counted
+ CROSS JOIN LATERAL (
+       SELECT array_agg(x.resource_id) AS things, array_agg(x.holder_id) AS holders,
+              array_agg(x.quantity) AS quantities, array_agg(x.starts_at) AS used_from,
+              array_agg(x.ends_at) AS used_until
+         FROM unnest(coalesce($14::uuid[], ARRAY(
+              SELECT substr(key, 5)::uuid FROM jsonb_object_keys(b.state -> 'resources') AS key)))
+                AS thing (id)
+         JOIN reserved_resource x
+           ON x.resource_id = thing.id AND x.business_id = b.business_id
+          AND x.starts_at >= $8::timestamptz - interval '4 days' AND x.starts_at < $9
+          AND x.ends_at > $8
+       ) used
  CROSS JOIN LATERAL (
        SELECT count(*) AS looked,
               array_agg(e.aggregate_type) FILTER (WHERE e.theirs) AS kinds,
@@ -250,6 +280,7 @@ impl<'a> Question<'a> {
             .bind(MOST_LATE)
             .bind(self.reach.counted.map(|span| span.start().to_sqlx()))
             .bind(self.reach.counted.map(|span| span.end().to_sqlx()))
+            .bind(self.reach.resources.as_deref().map(things))
             .fetch_one(connection)
             .await
     }
@@ -281,11 +312,13 @@ impl<'a> Question<'a> {
             position,
             hours: hours(row, &self.hours, known)?,
             busy: busy(row)?,
+            uses: Arc::new(uses(row)?),
             complete: row.try_get::<i64, _>("looked")? < MOST_LATE,
         };
         for shown in late(row)? {
             match shown.change() {
                 Some(change) => drop(facts.apply(&change)),
+                None if shown.is_in_the_wall() => {}
                 None => facts.complete = false,
             }
         }
@@ -339,12 +372,37 @@ fn counts(row: &PgRow, zone: &Zone) -> Result<Counts, ReadError> {
     let staff: Vec<Uuid> = column(row, "counted_staff")?;
     let services: Vec<Option<Uuid>> = column(row, "counted_services")?;
     let starts: Vec<Micros> = column(row, "counted_starts")?;
+    let firsts: Vec<bool> = column(row, "counted_firsts")?;
     let mut counts = Counts::default();
-    for ((staff_id, service_id), start) in staff.into_iter().zip(services).zip(starts) {
+    let all = staff.into_iter().zip(services).zip(firsts.into_iter().zip(starts));
+    for ((staff_id, service_id), (first, start)) in all {
         let service_id = service_id.map(ServiceId::new);
-        counts.add(zone, start.instant()?, StaffId::new(staff_id), service_id);
+        counts.add(zone, start.instant()?, first, StaffId::new(staff_id), service_id);
     }
     Ok(counts)
+}
+
+fn things(ids: &[ResourceId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.uuid()).collect()
+}
+
+fn uses(row: &PgRow) -> Result<HashMap<ResourceId, Vec<(Holder, Use)>>, ReadError> {
+    let things: Vec<Uuid> = column(row, "things")?;
+    let holders: Vec<Uuid> = column(row, "holders")?;
+    let quantities: Vec<i32> = column(row, "quantities")?;
+    let starts: Vec<Micros> = column(row, "used_from")?;
+    let ends: Vec<Micros> = column(row, "used_until")?;
+    let mut all: HashMap<ResourceId, Vec<(Holder, Use)>> = HashMap::new();
+    let spans = quantities.into_iter().zip(starts.into_iter().zip(ends));
+    for ((thing, holder), (quantity, (start, end))) in things.into_iter().zip(holders).zip(spans) {
+        let slot = TimeSlot::try_new(start.instant()?, end.instant()?)
+            .map_err(|error| ReadError::Store(error.into()))?;
+        // Whether it is a visit or a class does not matter to those who list.
+        let holder = Holder::Visit(AppointmentId::new(holder));
+        let used = Use { slot, quantity: quantity.unsigned_abs() };
+        all.entry(ResourceId::new(thing)).or_default().push((holder, used));
+    }
+    Ok(all)
 }
 
 fn busy(row: &PgRow) -> Result<HashMap<StaffId, Arc<Vec<Busy>>>, ReadError> {
@@ -358,19 +416,27 @@ fn busy(row: &PgRow) -> Result<HashMap<StaffId, Arc<Vec<Busy>>>, ReadError> {
     let behind: Vec<i32> = column(row, "behind")?;
     let mut all: HashMap<StaffId, Vec<Busy>> =
         roster.iter().map(|id| (StaffId::new(*id), vec![])).collect();
+    let services: Vec<Option<Uuid>> = column(row, "services")?;
+    let seats: Vec<Option<i32>> = column(row, "seats")?;
+    let capacities: Vec<Option<i32>> = column(row, "capacities")?;
     let spans = starts.into_iter().zip(ends).zip(ahead.into_iter().zip(behind));
-    for (((n, source), visit), ((start, end), (before, after))) in
-        who.into_iter().zip(sources).zip(visits).zip(spans)
-    {
+    let classes = services.into_iter().zip(seats).zip(capacities);
+    let rows = who.into_iter().zip(sources).zip(visits).zip(spans).zip(classes);
+    for ((((n, source), visit), ((start, end), (before, after))), class) in rows {
         // Ordinals count from one.
         let Some(id) = usize::try_from(n - 1).ok().and_then(|n| roster.get(n)) else { continue };
         let slot = TimeSlot::try_new(start.instant()?, end.instant()?)
             .map_err(|error| ReadError::Store(error.into()))?;
         all.entry(StaffId::new(*id)).or_default().push(Busy {
-            kind: if visit {
-                BusyKind::Visit(AppointmentId::new(source))
-            } else {
-                BusyKind::TimeOff(TimeOffId::new(source))
+            kind: match class {
+                ((Some(service), Some(seats)), Some(capacity)) => BusyKind::Class(Class {
+                    session_id: SessionId::new(source),
+                    service_id: ServiceId::new(service),
+                    seats: seats.unsigned_abs(),
+                    capacity: capacity.unsigned_abs(),
+                }),
+                _ if visit => BusyKind::Visit(AppointmentId::new(source)),
+                _ => BusyKind::TimeOff(TimeOffId::new(source)),
             },
             slot,
             buffer_before_minutes: before.unsigned_abs(),

@@ -5,8 +5,8 @@ use std::{
 };
 
 use domain::{
-    Aggregate, BusinessId, business::Business, staff_calendar::StaffCalendar,
-    staff_schedule::StaffSchedule,
+    Aggregate, BusinessId, business::Business, resource_calendar::ResourceCalendar,
+    staff_calendar::StaffCalendar, staff_schedule::StaffSchedule,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use streams::Database;
@@ -224,7 +224,12 @@ impl Heart {
         let rows = sqlx::query(LOOK)
             .bind(oldest)
             .bind(&line.snapshot)
-            .bind([Business::TYPE, StaffSchedule::TYPE, StaffCalendar::TYPE])
+            .bind([
+                Business::TYPE,
+                StaffSchedule::TYPE,
+                StaffCalendar::TYPE,
+                ResourceCalendar::TYPE,
+            ])
             .bind(i64::try_from(MOST_AT_ONCE).unwrap_or(i64::MAX))
             .fetch_all(&mut line.connection)
             .await?;

@@ -1,7 +1,7 @@
 use domain::{
-    ServiceId, StaffId, TimeSlot, Zone,
-    availability::{self, Counts, Rules, start_of_day},
-    business::BusinessState,
+    Currency, FieldError, Fields, Money, ServiceId, StaffId, TimeSlot, Zone,
+    availability::{self, Able, Asked, Counts, Rules, Shape, start_of_day},
+    business::{BusinessState, Service},
 };
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
 use streams::Cursor;
@@ -23,6 +23,25 @@ pub struct SlotQuery {
     pub staff_id: Option<StaffId>,
     /// When.
     pub span: SlotSpan,
+    /// How long, in place of a service: nothing else of a service applies then.
+    pub minutes: Option<u32>,
+    /// What follows the first service, in order.
+    pub also: Vec<Asked>,
+    /// So many come; one when nobody says.
+    pub subjects: u32,
+}
+
+impl SlotQuery {
+    /// One service for one guest.
+    #[must_use]
+    pub const fn plain(
+        place: Place,
+        service_id: Option<ServiceId>,
+        staff_id: Option<StaffId>,
+        span: SlotSpan,
+    ) -> Self {
+        Self { place, service_id, staff_id, span, minutes: None, also: vec![], subjects: 1 }
+    }
 }
 
 /// In which stretch the starts lie.
@@ -51,8 +70,10 @@ pub enum SlotSpan {
 pub struct OfferedSlot {
     /// When.
     pub slot: TimeSlot,
-    /// With whom.
+    /// With whom; of several services, the first.
     pub staff_id: StaffId,
+    /// Seats that are left, when it is a class.
+    pub remaining: Option<u32>,
 }
 
 /// The answer.
@@ -80,6 +101,9 @@ pub enum SlotsError {
     /// The staff member offers none.
     #[error("no service is offered")]
     NoService,
+    /// What is asked for does not fit into one visit.
+    #[error("it cannot be one visit")]
+    Invalid(Vec<FieldError>),
     /// There are more than an answer can hold: ask for less.
     #[error("there are too many slots")]
     TooMany,
@@ -96,6 +120,7 @@ impl SlotsError {
             Self::ServiceNeeded => Self::ServiceNeeded,
             Self::NoService => Self::NoService,
             Self::TooMany => Self::TooMany,
+            Self::Invalid(errors) => Self::Invalid(errors.clone()),
             Self::Read(error) => Self::Read(error.again()),
         }
     }
@@ -107,14 +132,17 @@ impl From<sqlx::Error> for SlotsError {
     }
 }
 
+/// When a length is asked for in place of a service.
+const NO_SERVICE: ServiceId = ServiceId::new(uuid::Uuid::nil());
 /// The most slots of one answer.
 const MOST: usize = 20_000;
 /// A buffer is at most a day, so what lies farther away cannot reach in.
 const REACH: SignedDuration = SignedDuration::from_hours(24);
 /// As far as a day, a visit and its buffers, and the buffer of a neighbour can reach.
 const FARTHEST: SignedDuration = SignedDuration::from_hours(26 + 24 + 24 + 24);
-/// The week of a date begins and ends no farther from it, whatever clocks do meanwhile.
-const WEEK: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// The week of a date, and of the one after it, begins and ends no farther from it, whatever clocks do
+/// meanwhile.
+const WEEK: SignedDuration = SignedDuration::from_hours(9 * 24);
 /// No zone is farther from UTC.
 const MOST_OFFSET: SignedDuration = SignedDuration::from_hours(15);
 
@@ -171,9 +199,23 @@ impl SlotQuery {
         }
     }
 
-    fn staff(&self, state: &BusinessState, service_id: ServiceId) -> Vec<StaffId> {
-        let asked = |id: &StaffId| self.staff_id.is_none_or(|wanted| wanted == *id);
-        state.staff_for(service_id).filter(asked).collect()
+    /// What is to be done, and who can do the first of it.
+    fn shape(&self, state: &BusinessState) -> Result<(Shape, Vec<StaffId>), SlotsError> {
+        if let (Some(minutes), Some(staff_id)) = (self.minutes, self.staff_id) {
+            let member = state.staff.get(&staff_id).ok_or(SlotsError::NotFound)?;
+            let free = Money { amount: 0, currency: Currency::USD };
+            let shape = Shape::plain(NO_SERVICE, &Service::new("", minutes, free));
+            return Ok((shape, member.value.active.then_some(staff_id).into_iter().collect()));
+        }
+        let service_id = self.service(state)?;
+        let first = Asked { service_id, staff_id: self.staff_id };
+        let asked: Vec<Asked> = std::iter::once(first).chain(self.also.iter().copied()).collect();
+        let shape = Shape::of(state, &asked, self.subjects).ok_or(SlotsError::NotFound)?;
+        let mut fields = Fields::default();
+        shape.validate(&mut fields);
+        fields.done().map_err(SlotsError::Invalid)?;
+        let wanted = |id: &StaffId| self.staff_id.is_none_or(|wanted| wanted == *id);
+        Ok((shape, state.staff_for(service_id).filter(wanted).collect()))
     }
 
     /// What must be read: exactly when the business is known, else as much as could matter.
@@ -182,37 +224,60 @@ impl SlotQuery {
             let (from, until) = self.span.widest();
             let staff = self.staff_id.map(|id| vec![id]);
             let counted = TimeSlot::try_new(early(from, WEEK), late(until, WEEK)).ok();
+            let staff = staff.filter(|_one| self.also.is_empty());
             let (from, until) = (early(from, FARTHEST), late(until, FARTHEST));
-            return Reach { staff, from, until, counted };
+            return Reach { staff, from, until, counted, resources: None };
         };
-        let Ok(service_id) = self.service(state) else { return Reach::NOTHING };
-        let Some(service) = state.services.get(&service_id) else { return Reach::NOTHING };
+        let Ok((shape, first)) = self.shape(state) else { return Reach::NOTHING };
         let zone = &state.profile.value.timezone;
         let (from, until) = self.span.instants(zone);
-        let span = availability::deciding_range(zone, &service.value, from, until);
-        let staff = self.staff(state, service_id);
-        let limited = state.is_limited(service_id, staff.iter().copied());
-        let counted = limited.then(|| availability::counting_range(zone, from, until));
+        let span = shape.deciding_range(zone, from, until);
+        let mut staff = first;
+        staff.extend(shape.followers(state));
+        staff.sort_unstable();
+        staff.dedup();
+        let limited =
+            |step: &availability::Step| state.is_limited(step.service_id, staff.iter().copied());
+        let counted = shape.steps().iter().any(limited);
+        // Of a visit of several services one may begin in the week after.
+        let last = late(until, REACH);
+        let counted = counted.then(|| availability::counting_range(zone, from, last));
+        let resources = shape.things(state).map(|(id, _)| id).collect();
         let (from, until) = (early(span.start(), REACH), late(span.end(), REACH));
-        Reach { staff: Some(staff), from, until, counted }
+        Reach { staff: Some(staff), from, until, counted, resources: Some(resources) }
     }
 
     pub(super) fn list(&self, facts: &Facts, now: Timestamp) -> Result<SlotList, SlotsError> {
-        let service_id = self.service(&facts.state)?;
-        let business = &facts.state.profile.value.timezone;
+        let state = &*facts.state;
+        let (shape, staff) = self.shape(state)?;
+        let business = &state.profile.value.timezone;
         let (from, until) = self.span.instants(business);
         let no_counts = Counts::default();
         let counts = facts.counts.as_deref().unwrap_or(&no_counts);
+        let occupied = |id: &StaffId| facts.busy.get(id).map_or(&[][..], |busy| busy.as_slice());
+        let able = |staff_id| {
+            let (member, hours) = (&state.staff.get(&staff_id)?.value, facts.hours.get(&staff_id)?);
+            Some(Able { staff_id, member, hours, busy: occupied(&staff_id) })
+        };
+        let uses = |id| facts.uses.get(&id).cloned().unwrap_or_default();
+        let beside = shape.beside(state, able, uses);
+        let first = shape.first();
+        let (service_id, service) = first.as_ref().ok_or(SlotsError::NotFound)?;
         let mut slots = Vec::new();
         let mut unchanged = Timestamp::MAX;
-        for staff_id in self.staff(&facts.state, service_id) {
+        for staff_id in staff {
             let Some(hours) = facts.hours.get(&staff_id) else { continue };
-            let rules = Rules::of(&facts.state, service_id, staff_id, hours, counts);
+            let rules = Rules::with(state, (*service_id, service), staff_id, hours, counts);
             let Some(rules) = rules else { continue };
-            let occupied = facts.busy.get(&staff_id).map_or(&[][..], |busy| busy.as_slice());
+            let rules = Rules { beside: &beside, ..rules };
+            let occupied = occupied(&staff_id);
             let found = availability::slots(&rules, occupied, from, until, now);
             unchanged = unchanged.min(availability::unchanged_until(&rules, &found, until, now));
-            slots.extend(found.into_iter().map(|slot| OfferedSlot { slot, staff_id }));
+            slots.extend(found.into_iter().filter_map(|first| {
+                let remaining = availability::remaining(&rules, occupied, &first);
+                let slot = TimeSlot::lasting(first.start(), shape.minutes())?;
+                Some(OfferedSlot { slot, staff_id, remaining })
+            }));
             if slots.len() > MOST {
                 return Err(SlotsError::TooMany);
             }

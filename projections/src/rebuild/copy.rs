@@ -35,6 +35,21 @@ impl Rows {
         self.value(id.as_bytes());
     }
 
+    /// An array of one dimension: its head is the number of dimensions, whether there are nulls, the
+    /// type of the elements, how many there are, and the number of the first.
+    pub(crate) fn uuids(&mut self, ids: &[Uuid]) {
+        const UUID: i32 = 2950;
+        let mut array = Vec::with_capacity(20 + ids.len() * 20);
+        let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
+        let head: &[i32] = if ids.is_empty() { &[0, 0, UUID] } else { &[1, 0, UUID, count, 1] };
+        array.extend(head.iter().flat_map(|number| number.to_be_bytes()));
+        for id in ids {
+            array.extend(16_i32.to_be_bytes());
+            array.extend(id.as_bytes());
+        }
+        self.value(&array);
+    }
+
     pub(crate) fn text(&mut self, text: &str) {
         self.value(text.as_bytes());
     }

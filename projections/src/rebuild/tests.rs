@@ -92,6 +92,11 @@ impl World {
             buffer_after_minutes: 5,
             price: Money { amount: what.into(), currency: Currency::USD },
             reminder_offsets_minutes: vec![],
+            parts: vec![],
+            resources: vec![],
+            class: None,
+            subjects: 1,
+            series_id: None,
         };
         let event = match (self.sequences.contains_key(&stream), what % 3) {
             (false, _) => AppointmentEvent::Booked { visit, choice: None },

@@ -144,6 +144,11 @@ mod tests {
             buffer_after_minutes: 0,
             price,
             reminder_offsets_minutes: vec![],
+            parts: vec![],
+            resources: vec![],
+            class: None,
+            subjects: 1,
+            series_id: None,
         };
         let before = (kind == "rescheduled").then(|| start - SignedDuration::from_hours(24));
         let previous = before.and_then(|start| TimeSlot::lasting(start, 30));

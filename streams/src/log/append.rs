@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use domain::{BusinessId, CustomerId, TimeSlot};
+use domain::{BusinessId, CustomerId, ResourceId, SessionId, TimeSlot, resource_calendar::Use};
 use jiff::civil::Date;
 use sqlx::{PgConnection, Postgres, Transaction};
 
@@ -66,6 +66,19 @@ impl Log {
         [first, last]: [Date; 2],
     ) -> Result<Standing, CommitError> {
         let reading = places::standing(self.database.pool(), business_id, span, [first, last]);
+        self.database.within(reading).await.map_err(store)
+    }
+
+    /// What is used of resources for a meeting of a class: whoever leaves it last gives that back.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn resources_of(
+        &self,
+        business_id: BusinessId,
+        session_id: SessionId,
+    ) -> Result<Vec<(ResourceId, Use)>, CommitError> {
+        let reading = places::resources_of(self.database.pool(), business_id, session_id);
         self.database.within(reading).await.map_err(store)
     }
 

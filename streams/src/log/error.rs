@@ -46,6 +46,8 @@ impl From<sqlx::Error> for CommitError {
                 Self::Taken { constraint: constraint.to_owned() }
             }
             Some("23P01") => Self::TimeReserved,
+            // So does the constraint on the seats of a class.
+            Some("23514") if constraint == "reserved_time_seats" => Self::TimeReserved,
             // AR001 is raised by guard_reads.
             Some("23505" | "40P01" | "40001" | "AR001") => Self::Conflict,
             Some("23514") if constraint == "monthly_usage_within_cap" => {

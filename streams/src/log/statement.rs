@@ -4,7 +4,10 @@ use jiff_sqlx::ToSqlx;
 use sqlx::{PgExecutor, Postgres, Row, postgres::PgArguments, query::Query, types::Json};
 use uuid::Uuid;
 
-use super::{CommitError, StreamKey, UnitOfWork, unit::NewEvent};
+use super::{
+    CommitError, StreamKey, UnitOfWork,
+    unit::{NewEvent, ReservedTime},
+};
 use crate::Cursor;
 
 /// What every command has: events, the answer, the usage count, contact and time taken. The guard
@@ -56,12 +59,12 @@ macro_rules! reserved {
         concat!(
             ", reserved AS (
   INSERT INTO reserved_time (business_id, appointment_id, staff_id, during,
-                             buffer_before_minutes, buffer_after_minutes, service_id)
+                             buffer_before_minutes, buffer_after_minutes, service_id, part)
   SELECT r.business, r.appointment, r.staff, tstzrange(r.starts, r.ends), r.before, r.after,
-         r.service
+         r.service, r.part
     FROM unnest($32::uuid[], $33::uuid[], $34::uuid[], $35::timestamptz[], $36::timestamptz[],
-                $37::integer[], $38::integer[], $39::uuid[])
-      AS r (business, appointment, staff, starts, ends, before, after, service)",
+                $37::integer[], $38::integer[], $39::uuid[], $40::smallint[])
+      AS r (business, appointment, staff, starts, ends, before, after, service, part)",
             $after,
             "
 )"
@@ -88,21 +91,44 @@ const WHOLE: &str = concat!(
     plain!(),
     ", known AS (
   INSERT INTO customer (business_id, customer_id, name, email, phone)
-  SELECT * FROM unnest($40::uuid[], $41::uuid[], $42::text[], $43::text[], $44::text[])
+  SELECT * FROM unnest($41::uuid[], $42::uuid[], $43::text[], $44::text[], $45::text[])
 ), released AS (
-  DELETE FROM reserved_time r USING unnest($45::uuid[], $46::uuid[]) AS gone (business, appointment)
+  DELETE FROM reserved_time r USING unnest($46::uuid[], $47::uuid[]) AS gone (business, appointment)
    WHERE r.appointment_id = gone.appointment AND r.business_id = gone.business
   RETURNING r.appointment_id
 ), emptied AS (
-  DELETE FROM visit_place p USING unnest($45::uuid[], $46::uuid[]) AS gone (business, appointment)
+  DELETE FROM visit_place p USING unnest($46::uuid[], $47::uuid[]) AS gone (business, appointment)
    WHERE p.appointment_id = gone.appointment AND p.business_id = gone.business
   RETURNING p.appointment_id
 ), placed AS (
   INSERT INTO visit_place (business_id, appointment_id, subject_id, period, first_date, place)
   SELECT p.business, p.appointment, p.subject, p.period, p.first, p.place
-    FROM unnest($47::uuid[], $48::uuid[], $49::uuid[], $50::text[], $51::date[], $52::integer[])
+    FROM unnest($48::uuid[], $49::uuid[], $50::uuid[], $51::text[], $52::date[], $53::integer[])
       AS p (business, appointment, subject, period, first, place)
    WHERE (SELECT count(*) FROM emptied) >= 0
+), returned AS (
+  DELETE FROM reserved_resource r USING unnest($46::uuid[], $47::uuid[]) AS gone (business, holder)
+   WHERE r.holder_id = gone.holder AND r.business_id = gone.business
+  RETURNING r.holder_id
+), used AS (
+  INSERT INTO reserved_resource (business_id, holder_id, resource_id, starts_at, ends_at, quantity)
+  SELECT u.business, u.holder, u.resource, u.starts, u.ends, u.quantity
+    FROM unnest($54::uuid[], $55::uuid[], $56::uuid[], $57::timestamptz[], $58::timestamptz[],
+                $59::integer[])
+      AS u (business, holder, resource, starts, ends, quantity)
+   WHERE (SELECT count(*) FROM returned) >= 0
+), met AS (
+  INSERT INTO reserved_time (business_id, appointment_id, staff_id, during,
+                             buffer_before_minutes, buffer_after_minutes, service_id, seats,
+                             capacity)
+  SELECT m.business, m.session, m.staff, tstzrange(m.starts, m.ends), m.before, m.after, m.service,
+         m.seats, m.capacity
+    FROM unnest($60::uuid[], $61::uuid[], $62::uuid[], $63::timestamptz[], $64::timestamptz[],
+                $65::integer[], $66::integer[], $67::uuid[], $68::integer[], $69::integer[])
+      AS m (business, session, staff, starts, ends, before, after, service, seats, capacity)
+   WHERE (SELECT count(*) FROM released) >= 0
+  ON CONFLICT (appointment_id, part)
+  DO UPDATE SET seats = excluded.seats, capacity = excluded.capacity
 )",
     reserved!("\n   WHERE (SELECT count(*) FROM released) >= 0"),
     cursor!()
@@ -212,15 +238,16 @@ fn with_rest<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
     );
     rows!(
         query,
-        of(units, |unit| &unit.reserve),
+        of(units, |unit| unit.reserve.iter().filter(|row| row.seats.is_none())),
         |(unit, _)| unit.context.business_id.uuid(),
-        |(_, r)| r.appointment_id.uuid(),
+        |(_, r)| r.holder.uuid(),
         |(_, r)| r.staff_id.uuid(),
         |(_, r)| r.slot.start().to_sqlx(),
         |(_, r)| r.slot.end().to_sqlx(),
         |(_, r)| small(r.buffer_before_minutes),
         |(_, r)| small(r.buffer_after_minutes),
         |(_, r)| r.service_id.uuid(),
+        |(_, r)| i16::try_from(r.part).unwrap_or(i16::MAX),
     );
     query
 }
@@ -240,19 +267,55 @@ fn with_more<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
         query,
         of(units, |unit| &unit.release),
         |(unit, _)| unit.context.business_id.uuid(),
-        |(_, appointment)| **appointment,
+        |(_, holder)| **holder,
     );
     rows!(
         query,
         of(units, |unit| &unit.places),
         |(unit, _)| unit.context.business_id.uuid(),
-        |(_, p)| p.appointment_id.uuid(),
+        |(_, p)| p.holder,
         |(_, p)| p.key.subject,
         |(_, p)| p.key.period.as_str(),
         |(_, p)| p.key.first.to_sqlx(),
         |(_, p)| small(p.place),
     );
+    rows!(
+        query,
+        of(units, |unit| &unit.resources),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, r)| r.holder.uuid(),
+        |(_, r)| r.resource_id.uuid(),
+        |(_, r)| r.used.slot.start().to_sqlx(),
+        |(_, r)| r.used.slot.end().to_sqlx(),
+        |(_, r)| small(r.used.quantity),
+    );
+    let meetings = meetings(units);
+    rows!(
+        query,
+        &meetings,
+        |(business, _)| *business,
+        |(_, m)| m.holder.uuid(),
+        |(_, m)| m.staff_id.uuid(),
+        |(_, m)| m.slot.start().to_sqlx(),
+        |(_, m)| m.slot.end().to_sqlx(),
+        |(_, m)| small(m.buffer_before_minutes),
+        |(_, m)| small(m.buffer_after_minutes),
+        |(_, m)| m.service_id.uuid(),
+        |(_, m)| m.seats.map(|(seats, _)| small(seats)),
+        |(_, m)| m.seats.map(|(_, capacity)| small(capacity)),
+    );
     query
+}
+
+/// Meetings of classes as the last unit leaves them: a statement cannot change one row twice.
+fn meetings(units: &[&UnitOfWork]) -> Vec<(Uuid, ReservedTime)> {
+    let mut all = BTreeMap::new();
+    for unit in units {
+        for row in unit.reserve.iter().filter(|row| row.seats.is_some()) {
+            all.insert((unit.context.business_id.uuid(), row.holder), *row);
+        }
+    }
+    all.into_iter().map(|((business, _), row)| (business, row)).collect()
 }
 
 /// What the units have of one kind, each with its unit, in an order that all writers share.

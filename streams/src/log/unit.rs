@@ -1,4 +1,7 @@
-use domain::{AppointmentId, CustomerId, Decide, DomainEvent, ServiceId, StaffId, TimeSlot};
+use domain::{
+    AppointmentId, CustomerId, Decide, DomainEvent, ResourceId, ServiceId, StaffId, TimeSlot,
+    resource_calendar::{Holder, Use},
+};
 use jiff::civil::Date;
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
@@ -18,6 +21,7 @@ pub struct UnitOfWork {
     pub(super) contact: Option<Contact>,
     pub(super) reserve: Vec<ReservedTime>,
     pub(super) release: Vec<Uuid>,
+    pub(super) resources: Vec<ReservedResource>,
     pub(super) places: Vec<TakenPlace>,
 }
 
@@ -85,8 +89,10 @@ pub struct Contact {
 /// A row of the second wall.
 #[derive(Debug, Clone, Copy)]
 pub struct ReservedTime {
-    /// For which visit.
-    pub appointment_id: AppointmentId,
+    /// For which visit, or meeting of a class.
+    pub holder: Holder,
+    /// For which of its services, counted from zero.
+    pub part: u16,
     /// Whose time.
     pub staff_id: StaffId,
     /// For those who count visits.
@@ -97,6 +103,20 @@ pub struct ReservedTime {
     pub buffer_before_minutes: u32,
     /// For those who list slots.
     pub buffer_after_minutes: u32,
+    /// Of a meeting: how many seats are taken in all, and of how many. The row is made for the first
+    /// and changed for those who follow.
+    pub seats: Option<(u32, u32)>,
+}
+
+/// What is used of a resource.
+#[derive(Debug, Clone, Copy)]
+pub struct ReservedResource {
+    /// For which visit, or meeting of a class.
+    pub holder: Holder,
+    /// Which.
+    pub resource_id: ResourceId,
+    /// When, and how much.
+    pub used: Use,
 }
 
 impl UnitOfWork {
@@ -113,6 +133,7 @@ impl UnitOfWork {
             contact: None,
             reserve: Vec::new(),
             release: Vec::new(),
+            resources: Vec::new(),
             places: Vec::new(),
         }
     }
@@ -205,12 +226,21 @@ impl UnitOfWork {
 
     /// Whether it has what most commands have not.
     pub(super) const fn has_more(&self) -> bool {
-        self.customer.is_some() || !self.release.is_empty() || !self.places.is_empty()
+        self.customer.is_some()
+            || !self.release.is_empty()
+            || !self.places.is_empty()
+            || !self.resources.is_empty()
+            || matches!(self.reserve.as_slice(), [ReservedTime { seats: Some(_), .. }, ..])
     }
 
-    /// Gives time in the second wall back, and the places that the visit took.
-    pub fn release(&mut self, appointment_id: AppointmentId) {
-        self.release.push(appointment_id.uuid());
+    /// Gives time in the second wall back, and the places and resources that it took.
+    pub fn release(&mut self, holder: impl Into<Holder>) {
+        self.release.push(holder.into().uuid());
+    }
+
+    /// Uses a resource.
+    pub fn take_resource(&mut self, row: ReservedResource) {
+        self.resources.push(row);
     }
 
     /// Whether anything happened.

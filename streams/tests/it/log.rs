@@ -24,13 +24,15 @@ fn answer(key: &str) -> IdempotencyRow {
 
 fn visit(appointment: AppointmentId, staff: StaffId, from: &str, minutes: u32) -> ReservedTime {
     ReservedTime {
-        appointment_id: appointment,
+        holder: appointment.into(),
+        part: 0,
         staff_id: staff,
         service_id: ServiceId::new(clock::new_id()),
         slot: TimeSlot::lasting(format!("2026-03-02T{from}:00Z").parse().unwrap(), minutes)
             .unwrap(),
         buffer_before_minutes: 0,
         buffer_after_minutes: 0,
+        seats: None,
     }
 }
 

@@ -19,18 +19,20 @@ fn monday_9() -> Timestamp {
 
 fn visit(appointment_id: AppointmentId, start: Timestamp) -> ReservedTime {
     ReservedTime {
-        appointment_id,
+        holder: appointment_id.into(),
+        part: 0,
         staff_id: StaffId::new(clock::new_id()),
         service_id: ServiceId::new(clock::new_id()),
         slot: TimeSlot::lasting(start, 30).unwrap(),
         buffer_before_minutes: 0,
         buffer_after_minutes: 0,
+        seats: None,
     }
 }
 
 fn place(appointment_id: AppointmentId, subject: Uuid, place: u32) -> TakenPlace {
     let key = PlaceKey { subject, period: Period::Day, first: date(2026, 3, 2) };
-    TakenPlace { appointment_id, key, place }
+    TakenPlace { holder: appointment_id.uuid(), key, place }
 }
 
 /// What stands on that Monday.
@@ -58,7 +60,7 @@ async fn a_place_is_taken_once_and_given_back_with_its_visit() {
     assert!(bench.numbers(&stream("b")).await.is_empty(), "all of it was undone");
     let stands = standing(&bench).await;
     assert_eq!((stands.visits.len(), stands.places.len()), (1, 2));
-    assert_eq!(stands.visits[0].appointment_id, one);
+    assert_eq!(stands.visits[0].holder, one.uuid());
     assert!(stands.visits[0].service_id.is_some());
 
     // Moved within the day it takes its own place again, and moved away it leaves it.
@@ -74,7 +76,7 @@ async fn a_place_is_taken_once_and_given_back_with_its_visit() {
     bench.log.commit(&late).await.unwrap();
     let stands = standing(&bench).await;
     assert_eq!(stands.places, [place(two, subject, 1)]);
-    assert_eq!(stands.visits[0].appointment_id, two);
+    assert_eq!(stands.visits[0].holder, two.uuid());
 }
 
 /// Ten writers who each take the lowest place that they see, until they see that there are seven
@@ -152,8 +154,8 @@ async fn a_visit_from_before_the_migration_learns_its_service_from_its_event() {
     let learn = migration.split(';').find(|part| part.trim_start().starts_with("UPDATE")).unwrap();
     sqlx::query(learn).execute(pool).await.unwrap();
     let mut learned: Vec<_> = standing(&bench).await.visits;
-    learned.sort_by_key(|visit| visit.appointment_id);
+    learned.sort_by_key(|visit| visit.holder);
     let learned: Vec<_> =
-        learned.into_iter().map(|visit| (visit.appointment_id, visit.service_id)).collect();
-    assert_eq!(learned, [(one, Some(service_id)), (two, None)]);
+        learned.into_iter().map(|visit| (visit.holder, visit.service_id)).collect();
+    assert_eq!(learned, [(one.uuid(), Some(service_id)), (two.uuid(), None)]);
 }
