@@ -5,6 +5,7 @@ mod choice;
 mod command;
 mod error;
 mod event;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod visit;
@@ -15,3 +16,4 @@ pub use command::AppointmentCommand;
 pub use error::AppointmentError;
 pub use event::AppointmentEvent;
 pub use visit::{Held, Part, Used, Visit};
+pub use subject::Subject;

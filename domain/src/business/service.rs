@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{BookingPolicy, Limits, ResourceNeed, Skills, policy, same};
+use super::{BookingPolicy, IntakeFields, Limits, ResourceNeed, Skills, policy, same};
 use crate::{Currency, Fields, Money, StaffId};
 
 /// Something that can be booked.
@@ -46,6 +46,9 @@ pub struct Service {
     /// What a visit needs besides people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceNeed>,
+    /// What guests are asked when they book it.
+    #[serde(default, skip_serializing_if = "IntakeFields::is_empty")]
+    pub intake_fields: IntakeFields,
 }
 
 const fn alone() -> u32 {
@@ -75,6 +78,7 @@ pub struct ServiceChange {
     pub max_per_week: Option<Option<u32>>,
     pub capacity: Option<u32>,
     pub resources: Option<Vec<ResourceNeed>>,
+    pub intake_fields: Option<IntakeFields>,
 }
 
 /// The longest visit, and the longest buffer: a day.
@@ -101,6 +105,7 @@ impl Service {
             max_per_week: None,
             capacity: 1,
             resources: vec![],
+            intake_fields: IntakeFields::default(),
         }
     }
 
@@ -124,6 +129,7 @@ impl Service {
         put(&mut self.max_per_week, change.max_per_week);
         put(&mut self.capacity, change.capacity);
         put(&mut self.resources, change.resources);
+        put(&mut self.intake_fields, change.intake_fields);
         self
     }
 
@@ -187,6 +193,7 @@ impl Service {
         }
         self.limits().validate(&mut fields, "");
         fields.range("capacity", self.capacity.into(), 1, MAX_SEATS, "seats");
+        self.intake_fields.validate(&mut fields);
         fields
     }
 }
