@@ -333,6 +333,8 @@ pub(crate) async fn book(commands: &Commands, wish: Wish, who: Who) -> Outcome {
         notes: None,
         waived: domain::availability::Waived::default(),
         also: vec![],
+        answers: domain::business::Answers::default(),
+        subjects: vec![],
     };
     let context = CommandContext {
         business_id: wish.business_id,

@@ -1,7 +1,8 @@
 use domain::{
     AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, Zone,
-    appointment::{Part, Status, Visit},
+    appointment::{Part, Status, Subject, Visit},
     availability::{Asked, MOST_FURTHER, Refusal, Waived},
+    business::Answers,
 };
 use jiff::{Timestamp, civil::DateTime};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,12 @@ pub struct BookAppointment {
     /// What is to be done after the first service, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Also>,
+    /// To what the service asks, by key.
+    #[serde(default, skip_serializing_if = "Answers::is_empty")]
+    pub answers: Answers,
+    /// Who or what it is for, when that is not the guest alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<Subject>,
 }
 
 /// A service that follows the first.
@@ -67,9 +74,9 @@ impl From<&Also> for Asked {
 }
 
 impl BookAppointment {
-    /// So many come.
-    pub(super) const fn come(&self) -> u32 {
-        1
+    /// So many come: the guest alone, or those who are named.
+    pub(super) fn come(&self) -> u32 {
+        u32::try_from(self.subjects.len()).unwrap_or(u32::MAX).max(1)
     }
 }
 
@@ -188,5 +195,7 @@ fn validate(book: &BookAppointment) -> Result<(), Vec<FieldError>> {
     }
     let message = format!("must have at most {MOST_FURTHER} services");
     fields.check(book.also.len() <= MOST_FURTHER, "also", message);
+    book.answers.validate(&mut fields);
+    Subject::validate(&book.subjects, &mut fields);
     fields.done()
 }

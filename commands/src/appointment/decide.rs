@@ -11,7 +11,7 @@ use domain::{
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use streams::{
-    CommandContext,
+    Actor, CommandContext,
     log::{CommitError, Contact, Loaded, StreamKey, UnitOfWork},
 };
 
@@ -99,6 +99,7 @@ pub(super) fn decide(
     let mut fields = Fields::default();
     shape.validate(&mut fields);
     fields.done().map_err(|errors| Attempt::Refused(BookingRefused::Invalid(errors)))?;
+    answered(registered, book, context)?;
     let profile = &registered.profile.value;
     let start = instant(book.start, &profile.timezone)?;
     let candidates = candidates(registered, book)?;
@@ -152,6 +153,18 @@ fn shape(business: &BusinessState, book: &BookAppointment) -> Tried<Shape> {
     }
     let shape = Shape::of(business, &asked, book.come());
     shape.ok_or(Attempt::Refused(BookingRefused::UnknownService))
+}
+
+/// Guests answer all that is required. Owners, who book for somebody on the phone, what they know.
+fn answered(
+    business: &BusinessState,
+    book: &BookAppointment,
+    context: &CommandContext,
+) -> Tried<()> {
+    let all = matches!(context.actor, Actor::Guest);
+    let Some(service) = business.services.get(&book.service_id) else { return Ok(()) };
+    let checked = service.value.intake_fields.check(&book.answers, all).done();
+    checked.map_err(|errors| Attempt::Refused(BookingRefused::Invalid(errors)))
 }
 
 pub(super) fn instant(start: Start, zone: &Zone) -> Tried<Timestamp> {
@@ -236,6 +249,8 @@ fn keep(
         phone: book.guest.phone.clone(),
         timezone: book.timezone.as_ref().map(|zone| zone.name().to_owned()),
         notes: book.notes.clone(),
+        answers: book.answers.clone(),
+        subjects: book.subjects.clone(),
     });
     let Customer::New(new) = customer else { return None };
     let guest = book.guest.address().map(|email| (email, new.customer_id));

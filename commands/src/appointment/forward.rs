@@ -219,8 +219,9 @@ impl Commands {
 mod tests {
     use domain::{
         AppointmentId, Currency, FieldError, LocalTimeError, Money, ServiceId, StaffId, Zone,
-        appointment::Status,
+        appointment::{Status, Subject},
         availability::{Refusal, Waived},
+        business::Answers,
     };
     use jiff::civil::date;
     use serde_json::{Value, json};
@@ -249,6 +250,8 @@ mod tests {
             notes: Some("window seat".into()),
             waived: Waived::default(),
             also: vec![],
+            answers: Answers::default(),
+            subjects: vec![],
         };
         let context = CommandContext {
             business_id: BusinessId::new(Uuid::from_u128(4)),
@@ -277,6 +280,19 @@ mod tests {
         assert_eq!(wish, form);
         let there: Wish = serde_json::from_value(wish.clone()).unwrap();
         assert_eq!(there.context().origin.traceparent.as_deref(), Some("00-1-2-01"));
+        // What most guests do not say is not there.
+        let said = BookAppointment {
+            answers: serde_json::from_value(json!({"size": "large"})).unwrap(),
+            subjects: vec![Subject { name: "Rex".into(), notes: None }],
+            ..book
+        };
+        let said = Wish::of(&said, None, &context).unwrap();
+        let mut said: Value = serde_json::from_slice(&said).unwrap();
+        assert_eq!(said["book"]["answers"], json!({"size": "large"}));
+        assert_eq!(said["book"]["subjects"], json!([{"name": "Rex"}]));
+        assert!(serde_json::from_value::<Wish>(said.clone()).is_ok());
+        said["book"]["subjects"][0]["age"] = json!(3);
+        assert!(serde_json::from_value::<Wish>(said).is_err(), "the age would be lost");
         wish["book"]["seats"] = json!(2);
         assert!(serde_json::from_value::<Wish>(wish).is_err(), "seats would be lost");
     }

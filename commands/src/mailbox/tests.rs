@@ -26,6 +26,8 @@ fn booking() -> BookAppointment {
         notes: None,
         waived: domain::availability::Waived::default(),
         also: vec![],
+        answers: domain::business::Answers::default(),
+        subjects: vec![],
     }
 }
 

@@ -15,5 +15,5 @@ pub use choice::{Candidate, StaffChoice};
 pub use command::AppointmentCommand;
 pub use error::AppointmentError;
 pub use event::AppointmentEvent;
-pub use visit::{Held, Part, Used, Visit};
 pub use subject::Subject;
+pub use visit::{Held, Part, Used, Visit};

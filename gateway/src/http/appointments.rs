@@ -21,6 +21,7 @@ use super::{
     answer::{Freshness, Items, PartAnswer, Price, Tagged, Written},
     context,
     extract::{self, Id, Member, Owner},
+    intake::SubjectBody,
     shape::Instant,
 };
 
@@ -129,6 +130,11 @@ pub(crate) struct AppointmentAnswer {
     series_id: Option<SeriesId>,
     customer: CustomerAnswer,
     notes: Option<String>,
+    /// To what the service asked, by key.
+    #[schema(value_type = HashMap<String, serde_json::Value>)]
+    answers: serde_json::Map<String, serde_json::Value>,
+    /// Who or what it is for, when that is not the guest alone.
+    subjects: Vec<SubjectBody>,
     cancel_reason: Option<String>,
     /// Every message about it and what became of it.
     reminders: Vec<ReminderAnswer>,
@@ -242,6 +248,7 @@ impl Api {
             found.ok_or_else(Problem::not_found)?;
         let reminders = self.notifications.of_appointment(member.business_id, id).await?;
         let contact = contact.as_ref();
+        let subjects = contact.map(|c| c.subjects.clone()).unwrap_or_default();
         let answer = AppointmentAnswer {
             id,
             status: status.as_str(),
@@ -262,6 +269,8 @@ impl Api {
                 timezone: contact.and_then(|c| c.timezone.clone()),
             },
             notes: contact.and_then(|c| c.notes.clone()),
+            answers: contact.map(|c| c.answers.clone()).unwrap_or_default(),
+            subjects: subjects.into_iter().map(Into::into).collect(),
             cancel_reason: contact.and_then(|c| c.cancel_reason.clone()),
             reminders: reminders.into_iter().map(Into::into).collect(),
         };

@@ -11,6 +11,7 @@ use commands::{
 use domain::{
     AppointmentId, BusinessId, LocalTimeError, ServiceId, StaffId, Zone,
     availability::{Asked, Refusal, Waived},
+    business::Answers,
 };
 use jiff::{Timestamp, civil::DateTime};
 use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan};
@@ -23,6 +24,7 @@ use super::{
     answer::{PartAnswer, Price, Written},
     context,
     extract::{Json, Owner},
+    intake::SubjectBody,
     reschedule::{Rule, waived},
     shape::{self, Instant, object, objects},
     slots::SlotAnswer,
@@ -36,6 +38,7 @@ use super::{
     "start": "2026-03-02T14:00:00Z",
     "customer": {"name": "Ada Guest", "email": "ada@example.com"},
     "timezone": "Europe/London",
+    "answers": {"allergies": "none"}, "subjects": [{"name": "Rex", "notes": "afraid of dryers"}],
 }))]
 pub(crate) struct BookRequest {
     #[schema(value_type = String)]
@@ -53,6 +56,13 @@ pub(crate) struct BookRequest {
     /// What follows the first service, in order: at most four. Durations and prices add up.
     #[serde(default, deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     also: Vec<AlsoRequest>,
+    /// To what the service asks (`intake_fields`), by key: text, numbers, `true` or `false`.
+    #[serde(default, skip_serializing_if = "Answers::is_empty")]
+    #[schema(value_type = HashMap<String, serde_json::Value>)]
+    answers: Answers,
+    /// Who or what it is for, when that is not the guest alone: at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "objects")]
+    subjects: Vec<SubjectBody>,
     /// In place of the header of that name.
     #[serde(skip_serializing)]
     idempotency_key: Option<String>,
@@ -83,6 +93,13 @@ pub(crate) struct CreateRequest {
     /// What follows the first service, in order: at most four. Durations and prices add up.
     #[serde(default, deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     also: Vec<AlsoRequest>,
+    /// To what the service asks (`intake_fields`), by key: text, numbers, `true` or `false`.
+    #[serde(default)]
+    #[schema(value_type = HashMap<String, serde_json::Value>)]
+    answers: Answers,
+    /// Who or what it is for, when that is not the guest alone: at most 10.
+    #[serde(default, deserialize_with = "objects")]
+    subjects: Vec<SubjectBody>,
     /// In place of the header of that name.
     idempotency_key: Option<String>,
     /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
@@ -92,15 +109,16 @@ pub(crate) struct CreateRequest {
 
 impl CreateRequest {
     fn parts(self) -> (BookRequest, Vec<Rule>) {
-        let Self { service_id, staff_id, start, customer, timezone, notes, also, .. } = self;
         let book = BookRequest {
-            service_id,
-            staff_id,
-            start,
-            customer,
-            timezone,
-            notes,
-            also,
+            service_id: self.service_id,
+            staff_id: self.staff_id,
+            start: self.start,
+            customer: self.customer,
+            timezone: self.timezone,
+            notes: self.notes,
+            also: self.also,
+            answers: self.answers,
+            subjects: self.subjects,
             idempotency_key: self.idempotency_key,
         };
         (book, self.waived)
@@ -179,6 +197,8 @@ impl BookRequest {
                 .iter()
                 .map(|also| Also { service_id: also.service_id, staff_id: also.staff_id })
                 .collect(),
+            answers: self.answers.clone(),
+            subjects: self.subjects.iter().cloned().map(Into::into).collect(),
         })
     }
 
@@ -240,7 +260,7 @@ impl Api {
             staff_id: book.staff_id,
             timezone: book.timezone.as_ref(),
             also: book.also.iter().map(Into::into).collect(),
-            subjects: 1,
+            subjects: u32::try_from(book.subjects.len()).unwrap_or(u32::MAX).max(1),
         };
         self.with_alternatives(problem, &wanted, start).await
     }
@@ -389,6 +409,9 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
 /// Book an appointment.
 ///
 /// Safe to retry: the same `Idempotency-Key` books once.
+///
+/// Guests answer what the service asks (`intake_fields`). What does not fit is 422 `invalid_request`, with
+/// `answers.<key>` as the field.
 ///
 /// What the rules refuse is 422: `slot_in_past`, `too_soon`, `too_far`, `not_offered`,
 /// `outside_availability` with a `rule` (`closed`, `outside_hours`, `time_off`, `off_grid`), or

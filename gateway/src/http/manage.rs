@@ -24,6 +24,7 @@ use super::{
     answer::{Price, Written},
     appointments, book, context,
     extract::{self, Guest},
+    intake::SubjectBody,
 };
 
 /// How long a view can be acted on. Long enough to think it over; a new view gives another nonce.
@@ -41,6 +42,7 @@ const NONCE_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
     "service": {"id": "svc_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "name": "Haircut"},
     "staff": {"id": "staff_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "name": "Dana"},
     "price": {"amount": 4500, "currency": "USD"},
+    "answers": {"allergies": "none"}, "subjects": [{"name": "Rex"}],
     "business": {"name": "Salon Dana", "handle": "salon-dana", "address": "1 Main St", "contact": null},
     "cancellation": {"allowed": true, "until": "2026-03-01T14:00:00Z", "notice_minutes": 1440},
     "rescheduling": {"allowed": true, "until": "2026-03-01T14:00:00Z", "left": null},
@@ -64,6 +66,11 @@ pub(crate) struct GuestAppointment {
     service: GuestService,
     staff: GuestStaff,
     price: Price,
+    /// What was answered to the service's questions, by key.
+    #[schema(value_type = HashMap<String, serde_json::Value>)]
+    answers: serde_json::Map<String, serde_json::Value>,
+    /// Who or what it is for, when that is not the guest alone.
+    subjects: Vec<SubjectBody>,
     business: GuestBusiness,
     cancellation: Cancellation,
     rescheduling: Rescheduling,
@@ -236,6 +243,8 @@ impl GuestAppointment {
                 name: staff.map(|member| member.value.name.clone()),
             },
             price: view.visit.price.into(),
+            answers: view.answers.clone(),
+            subjects: view.subjects.iter().cloned().map(Into::into).collect(),
             business: GuestBusiness {
                 name: profile.name.clone(),
                 handle: profile.handle.clone(),

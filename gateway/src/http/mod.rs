@@ -13,6 +13,7 @@ mod extract;
 mod feeds;
 mod health;
 mod identity;
+mod intake;
 mod limit;
 mod manage;
 mod negotiate;

@@ -11,6 +11,7 @@ use super::{
     Api, Problem,
     answer::{Freshness, Items, Price, Tagged, Written},
     extract::{self, Id, IfMatch, Member, Owner, present},
+    intake::{self, IntakeBody},
     shape::{maybe_object, maybe_objects, object, objects},
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct ServiceAnswer {
     pub(super) capacity: u32,
     /// What a visit needs besides people.
     pub(super) resources: Vec<NeedShape>,
+    /// What guests are asked when they book it, in the order in which it is shown.
+    pub(super) intake_fields: Vec<IntakeBody>,
 }
 
 /// So much of a kind of resource.
@@ -95,6 +98,7 @@ impl ServiceAnswer {
                     quantity: *quantity,
                 })
                 .collect(),
+            intake_fields: intake::shown(&service.intake_fields),
         }
     }
 }
@@ -106,6 +110,7 @@ impl ServiceAnswer {
     "name": "Haircut", "duration_minutes": 45, "price": {"amount": 4500, "currency": "USD"},
     "buffer_after_minutes": 10, "skills": ["cutting"], "min_notice_minutes": 120,
     "resources": [{"kind": "chair", "quantity": 1}],
+    "intake_fields": [{"key": "allergies", "label": "Any allergies?", "kind": "text", "required": true}],
 }))]
 pub(crate) struct ServiceRequest {
     name: String,
@@ -136,6 +141,9 @@ pub(crate) struct ServiceRequest {
     /// What a visit needs besides people, from its start to its end with buffers: at most 10 kinds.
     #[serde(default, deserialize_with = "objects")]
     resources: Vec<NeedShape>,
+    /// What guests are asked when they book it: at most 20.
+    #[serde(default, deserialize_with = "objects")]
+    intake_fields: Vec<IntakeBody>,
 }
 
 /// What is to change; absent fields stay.
@@ -171,6 +179,9 @@ pub(crate) struct ServicePatch {
     capacity: Option<u32>,
     #[serde(default, deserialize_with = "maybe_objects")]
     resources: Option<Vec<NeedShape>>,
+    /// All of them, in place of those there were.
+    #[serde(default, deserialize_with = "maybe_objects")]
+    intake_fields: Option<Vec<IntakeBody>>,
 }
 
 fn one(state: &BusinessState, id: ServiceId) -> Result<(u64, ServiceAnswer), Problem> {
@@ -222,6 +233,7 @@ pub(crate) async fn create(
         max_per_week: request.max_per_week,
         capacity: request.capacity.unwrap_or(1),
         resources: needs(request.resources),
+        intake_fields: intake::asked(request.intake_fields),
     };
     let command = BusinessCommand::AddService { service_id, service };
     let (state, position) = api.change(owner, command.into()).await?;
@@ -275,6 +287,7 @@ pub(crate) async fn patch(
         max_per_week: patch.max_per_week,
         capacity: patch.capacity,
         resources: patch.resources.map(needs),
+        intake_fields: patch.intake_fields.map(intake::asked),
     };
     let command = BusinessCommand::ChangeService { service_id, change, expected };
     let (state, position) = api.change(owner, command.into()).await?;

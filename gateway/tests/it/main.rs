@@ -12,6 +12,7 @@ mod cluster;
 mod explain;
 mod faults;
 mod identity;
+mod intake;
 mod manage;
 mod odd_peers;
 mod odd_requests;

@@ -3,8 +3,9 @@ use domain::{
     appointment::{Appointment, Status, Visit},
 };
 use jiff::Timestamp;
-use serde_json::Value;
-use sqlx::Row;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sqlx::{Row, types::Json};
 use streams::{
     Cursor,
     log::{Loaded, StreamKey},
@@ -39,8 +40,21 @@ pub struct Contact {
     pub timezone: Option<String>,
     /// In the guest's words.
     pub notes: Option<String>,
+    /// To what the service asked, by key.
+    pub answers: Map<String, Value>,
+    /// Who or what it is for, when that is not the guest alone.
+    pub subjects: Vec<Subject>,
     /// Why it was called off.
     pub cancel_reason: Option<String>,
+}
+
+/// Who or what a visit is for. Read as far as it is known: a newer build may keep more.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Subject {
+    /// How to call them.
+    pub name: String,
+    /// In the guest's words.
+    pub notes: Option<String>,
 }
 
 /// One event of an appointment.
@@ -91,24 +105,29 @@ impl Agenda {
         appointment_id: AppointmentId,
     ) -> Result<Option<Contact>, ReadError> {
         let row = sqlx::query(
-            "SELECT name, email, phone, timezone, notes, cancel_reason FROM appointment_private
+            "SELECT name, email, phone, timezone, notes, answers, subjects, cancel_reason
+               FROM appointment_private
               WHERE appointment_id = $1 AND business_id = $2",
         )
         .bind(appointment_id.uuid())
         .bind(business_id.uuid())
         .fetch_optional(self.database.pool())
         .await?;
-        let contact = |row: sqlx::postgres::PgRow| {
+        let contact = |row: sqlx::postgres::PgRow| -> Result<Contact, sqlx::Error> {
+            let answers: Option<Json<Map<String, Value>>> = row.try_get("answers")?;
+            let subjects: Option<Json<Vec<Subject>>> = row.try_get("subjects")?;
             Ok(Contact {
                 name: row.try_get("name")?,
                 email: row.try_get("email")?,
                 phone: row.try_get("phone")?,
                 timezone: row.try_get("timezone")?,
                 notes: row.try_get("notes")?,
+                answers: answers.map(|Json(answers)| answers).unwrap_or_default(),
+                subjects: subjects.map(|Json(subjects)| subjects).unwrap_or_default(),
                 cancel_reason: row.try_get("cancel_reason")?,
             })
         };
-        row.map(contact).transpose()
+        Ok(row.map(contact).transpose()?)
     }
 
     /// Every event of an appointment; `None` when it is another tenant's or was never booked.

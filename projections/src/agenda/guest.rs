@@ -3,9 +3,10 @@ use domain::{
     appointment::{Appointment, Status, Visit},
     business::{Business, BusinessState},
 };
+use serde_json::{Map, Value};
 use streams::log::{Loaded, StreamKey};
 
-use super::Agenda;
+use super::{Agenda, Subject};
 use crate::ReadError;
 
 /// One appointment as its guest sees it. Read from the log, so it is never late: what the guest is told
@@ -24,6 +25,10 @@ pub struct GuestView {
     pub business: BusinessState,
     /// The guest's own zone, when they named one and it is not erased.
     pub timezone: Option<Zone>,
+    /// To what the service asked, by key; none once erased.
+    pub answers: Map<String, Value>,
+    /// Who or what it is for, when that is not the guest alone; none once erased.
+    pub subjects: Vec<Subject>,
 }
 
 impl Agenda {
@@ -45,7 +50,9 @@ impl Agenda {
         let Some((visit, status)) = appointment.state.known() else { return Ok(None) };
         let Business::Registered(business) = business.state else { return Ok(None) };
         let contact = self.contact(business_id, appointment_id).await?;
-        let timezone = contact.and_then(|contact| contact.timezone?.parse().ok());
+        let timezone = contact.as_ref().and_then(|c| c.timezone.as_ref()?.parse().ok());
+        let said = contact.map(|contact| (contact.answers, contact.subjects));
+        let (answers, subjects) = said.unwrap_or_default();
         Ok(Some(GuestView {
             visit: visit.clone(),
             status,
@@ -53,6 +60,8 @@ impl Agenda {
             moves: appointment.state.moves(),
             business: *business,
             timezone,
+            answers,
+            subjects,
         }))
     }
 }

@@ -7,7 +7,7 @@ mod projector;
 mod query;
 
 pub(crate) use changes::AgendaChanges;
-pub use detail::{AppointmentDetail, Contact, HistoryEntry};
+pub use detail::{AppointmentDetail, Contact, HistoryEntry, Subject};
 pub use guest::GuestView;
 pub use projector::AgendaProjector;
 pub use query::{Agenda, AgendaFilter, AgendaPage, AgendaRow, PageCursor};

@@ -250,11 +250,8 @@ async fn what_is_not_there_is_told_from_what_the_model_does_not_know_yet() {
     let now = at(NOW);
     let new = Salon::open(&url, 1).await;
     let handle = new.handle().unwrap();
-    let query = |place, service_id, staff_id| SlotQuery {
-        place,
-        service_id,
-        staff_id,
-        span: new.query("2026-03-02", "2026-03-02").span,
+    let query = |place, service_id, staff_id| {
+        SlotQuery::plain(place, service_id, staff_id, new.query("2026-03-02", "2026-03-02").span)
     };
     for place in [Place::Handle(handle), Place::Business(new.id), Place::Staff(new.staff[0])] {
         let answer = process.answer(&query(place, Some(new.service_id), None), None, now).await;
@@ -297,12 +294,8 @@ async fn a_handle_that_another_business_takes_over_shows_that_one() {
     catch_up(&url, other.change(rename("Known")).await).await;
     for (place, staff) in [(salon.staff[0], None), (salon.staff[0], Some(salon.staff[0]))] {
         let span = salon.query("2026-03-02", "2026-03-02").span;
-        let query = SlotQuery {
-            place: Place::Handle(handle.clone()),
-            service_id: Some(salon.service_id),
-            staff_id: staff,
-            span,
-        };
+        let query =
+            SlotQuery::plain(Place::Handle(handle.clone()), Some(salon.service_id), staff, span);
         for process in &processes {
             assert_eq!(listed(process, &query, now).await.body.0[0].staff_id, place);
             listed(process, &query, now).await;
@@ -311,12 +304,8 @@ async fn a_handle_that_another_business_takes_over_shows_that_one() {
     salon.change(named("moved-away")).await;
     let position = other.change(named(&handle)).await;
     catch_up(&url, position).await;
-    let query = SlotQuery {
-        place: Place::Handle(handle),
-        service_id: Some(other.service_id),
-        staff_id: None,
-        span: other.query("2026-03-02", "2026-03-02").span,
-    };
+    let span = other.query("2026-03-02", "2026-03-02").span;
+    let query = SlotQuery::plain(Place::Handle(handle), Some(other.service_id), None, span);
     for process in &processes {
         assert_eq!(listed(process, &query, now).await.body.0[0].staff_id, other.staff[0]);
         let theirs = SlotQuery { service_id: Some(salon.service_id), ..query.clone() };

@@ -158,7 +158,10 @@ impl Salon {
                 | BusinessEvent::StaffChanged { .. }
                 | BusinessEvent::StaffRemoved { .. }
                 | BusinessEvent::ClosureAdded { .. }
-                | BusinessEvent::ClosureRemoved { .. } => {}
+                | BusinessEvent::ClosureRemoved { .. }
+                | BusinessEvent::ResourceAdded { .. }
+                | BusinessEvent::ResourceChanged { .. }
+                | BusinessEvent::ResourceRemoved { .. } => {}
             }
         }
         if self.handle() != old {
@@ -194,7 +197,7 @@ impl Salon {
 
     /// Everything that a booking writes about the calendar.
     pub(crate) fn booking(&mut self, offered: OfferedSlot) -> (UnitOfWork, Booked) {
-        let OfferedSlot { slot, staff_id } = offered;
+        let OfferedSlot { slot, staff_id, .. } = offered;
         let appointment_id = AppointmentId::new(id());
         let (before, after) = self.buffers();
         let mut unit = self.unit();
@@ -208,12 +211,14 @@ impl Salon {
             self.append(&mut unit, &week, vec![reserved]);
         }
         unit.reserve(ReservedTime {
-            appointment_id,
+            holder: appointment_id.into(),
+            part: 0,
             staff_id,
             service_id: self.service_id,
             slot,
             buffer_before_minutes: before,
             buffer_after_minutes: after,
+            seats: None,
         });
         (unit, Booked { id: appointment_id, staff_id, slot })
     }
@@ -268,16 +273,9 @@ impl Salon {
 
     /// The slots of the business over these dates, named by its service.
     pub(crate) fn query(&self, first: &str, last: &str) -> SlotQuery {
-        SlotQuery {
-            place: Place::Service(self.service_id),
-            service_id: Some(self.service_id),
-            staff_id: None,
-            span: SlotSpan::Dates {
-                first: first.parse().unwrap(),
-                last: last.parse().unwrap(),
-                zone: None,
-            },
-        }
+        let (first, last) = (first.parse().unwrap(), last.parse().unwrap());
+        let span = SlotSpan::Dates { first, last, zone: None };
+        SlotQuery::plain(Place::Service(self.service_id), Some(self.service_id), None, span)
     }
 }
 

@@ -1,9 +1,14 @@
 //! What guests read.
 
-use domain::{TimeSlot, Zone, appointment::Visit, business::BusinessState};
+use domain::{
+    TimeSlot, Zone,
+    appointment::Visit,
+    business::{BusinessState, IntakeField},
+};
 use jiff::Timestamp;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use projections::agenda::Contact;
+use serde_json::Value;
 
 /// A template of ours does not parse or does not fit its data.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +32,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 11] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
@@ -35,6 +40,8 @@ const TEMPLATES: [(&str, &str); 9] = [
     ("reminder.txt", include_str!("templates/reminder.txt")),
     ("rescheduled.html", include_str!("templates/rescheduled.html")),
     ("rescheduled.txt", include_str!("templates/rescheduled.txt")),
+    ("said.html", include_str!("templates/said.html")),
+    ("said.txt", include_str!("templates/said.txt")),
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
 ];
@@ -80,6 +87,8 @@ impl Mails {
             when => when,
             guest_when => guest_when,
             manage_url => manage_url,
+            said => said(state, visit, contact),
+            subjects => contact.subjects.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
             was => previous.map(|slot| local(slot.start(), &profile.timezone)),
         };
         let part = |suffix| -> Result<String, TemplateError> {
@@ -101,6 +110,21 @@ impl Mails {
     }
 }
 
+/// What the guest answered, each below its question, as the service asks it today.
+fn said(state: &BusinessState, visit: &Visit, contact: &Contact) -> Vec<(String, String)> {
+    let Some(service) = state.services.get(&visit.service_id) else { return vec![] };
+    let answer = |field: &IntakeField| {
+        let answer = match contact.answers.get(&field.key)? {
+            Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => return None,
+        };
+        Some((field.label.clone(), answer))
+    };
+    service.value.intake_fields.iter().filter_map(answer).collect()
+}
+
 /// The day and time as a guest reads it, with the zone.
 fn local(at: Timestamp, zone: &Zone) -> String {
     let zoned = at.to_zoned(zone.tz().clone());
@@ -111,9 +135,11 @@ fn local(at: Timestamp, zone: &Zone) -> String {
 mod tests {
     use domain::{
         Aggregate, Currency, CustomerId, Money, ServiceId, StaffId,
-        business::{Business, BusinessEvent, Profile, Service, StaffMember},
+        business::{Business, BusinessEvent, IntakeKind, Profile, Service, StaffMember},
     };
     use jiff::SignedDuration;
+    use projections::agenda::Subject;
+    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
@@ -124,13 +150,22 @@ mod tests {
         let (service_id, staff_id) = (ServiceId::new(Uuid::nil()), StaffId::new(Uuid::nil()));
         let zone = "America/New_York".parse().unwrap();
         let price = Money { amount: 4500, currency: Currency::USD };
+        let asked = [("first", "First visit?"), ("size", "Size"), ("other", "Other")];
+        let asked = asked.map(|(key, label)| IntakeField {
+            key: key.into(),
+            label: label.into(),
+            kind: IntakeKind::Text,
+            required: false,
+            choices: vec![],
+        });
+        let asked = asked.to_vec();
         let mut business = Business::default();
         business.apply(BusinessEvent::Registered {
             profile: Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone),
         });
         business.apply(BusinessEvent::ServiceAdded {
             service_id,
-            service: Service::new("Cut", 30, price),
+            service: Service { intake_fields: asked.into(), ..Service::new("Cut", 30, price) },
         });
         let member = StaffMember::new("Dana");
         business.apply(BusinessEvent::StaffAdded { staff_id, member });
@@ -158,6 +193,8 @@ mod tests {
             phone: None,
             timezone: timezone.map(str::to_owned),
             notes: None,
+            answers: serde_json::from_value(json!({"first": true, "size": "<large>"})).unwrap(),
+            subjects: vec![Subject { name: "Rex".into(), notes: None }],
             cancel_reason: None,
         };
         Mails::try_new()
@@ -196,6 +233,18 @@ mod tests {
             }
             assert!(!mail.subject.contains("AQ-_"), "{}", mail.subject);
         }
+    }
+
+    #[test]
+    fn a_confirmation_repeats_what_the_guest_said() {
+        let mail = render("confirmation", "Ada", None);
+        assert!(mail.text.contains("For: Rex\nFirst visit? yes\nSize: <large>\n"), "{}", mail.text);
+        for part in ["Rex", "First visit?", "yes", "&lt;large&gt;"] {
+            assert!(mail.html.contains(part), "{part}: {}", mail.html);
+        }
+        assert!(!mail.text.contains("Other"), "{}", mail.text);
+        let reminder = render("reminder", "Ada", None);
+        assert!(!reminder.text.contains("Rex"), "{}", reminder.text);
     }
 
     #[test]

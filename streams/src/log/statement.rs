@@ -14,8 +14,9 @@ use crate::Cursor;
 /// stands in the WHERE of the events, because in a CTE that nothing refers to it would silently never
 /// run.
 macro_rules! plain {
-    () => {
-        "
+    ($columns:literal, $values:literal) => {
+        concat!(
+            "
 WITH event AS (
   INSERT INTO events (business_id, aggregate_type, aggregate_id, sequence, event_id, event_type,
                       event_version, payload, actor, correlation_id, causation_id, traceparent,
@@ -45,10 +46,15 @@ WITH event AS (
   ON CONFLICT (business_id, month)
   DO UPDATE SET used = monthly_usage.used + excluded.used, cap = excluded.cap
 ), given AS (
-  INSERT INTO appointment_private (business_id, appointment_id, name, email, phone, timezone, notes)
+  INSERT INTO appointment_private (business_id, appointment_id, name, email, phone, timezone, notes",
+            $columns,
+            ")
   SELECT * FROM unnest($25::uuid[], $26::uuid[], $27::text[], $28::text[], $29::text[],
-                       $30::text[], $31::text[])
+                       $30::text[], $31::text[]",
+            $values,
+            ")
 )"
+        )
     };
 }
 
@@ -83,12 +89,13 @@ SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS pos
 /// Everything in one statement: one round trip, one implicit transaction, for one command or for
 /// many that are flushed together. This one is for those of which none has more than most: parts
 /// without rows would cost every booking of a guest who is known.
-const PLAIN: &str = concat!(plain!(), reserved!(""), cursor!());
+const PLAIN: &str = concat!(plain!("", ""), reserved!(""), cursor!());
 
-/// The same with all that a command can have: customers who become known, time given back, and places
+/// The same with all that a command can have: customers who become known, answers and subjects,
+/// resources and classes, time given back, and places
 /// of days and weeks that have a limit, which are given back before they are taken, too.
 const WHOLE: &str = concat!(
-    plain!(),
+    plain!(", answers, subjects", ", $70::jsonb[], $71::jsonb[]"),
     ", known AS (
   INSERT INTO customer (business_id, customer_id, name, email, phone)
   SELECT * FROM unnest($41::uuid[], $42::uuid[], $43::text[], $44::text[], $45::text[])
@@ -304,7 +311,17 @@ fn with_more<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
         |(_, m)| m.seats.map(|(seats, _)| small(seats)),
         |(_, m)| m.seats.map(|(_, capacity)| small(capacity)),
     );
-    query
+    // In the order of the contacts of `with_rest`.
+    let contacts = of(units, |unit| unit.contact.as_ref());
+    let answers = contacts.iter().map(|(_, c)| some(&c.answers, c.answers.is_empty()));
+    query = query.bind(answers.collect::<Vec<_>>());
+    let subjects = contacts.iter().map(|(_, c)| some(&c.subjects, c.subjects.is_empty()));
+    query.bind(subjects.collect::<Vec<_>>())
+}
+
+/// Nothing is kept of what is empty.
+fn some<T>(value: &T, is_empty: bool) -> Option<Json<&T>> {
+    (!is_empty).then_some(Json(value))
 }
 
 /// Meetings of classes as the last unit leaves them: a statement cannot change one row twice.

@@ -1,5 +1,7 @@
 use domain::{
     AppointmentId, CustomerId, Decide, DomainEvent, ResourceId, ServiceId, StaffId, TimeSlot,
+    appointment::Subject,
+    business::Answers,
     resource_calendar::{Holder, Use},
 };
 use jiff::civil::Date;
@@ -84,6 +86,17 @@ pub struct Contact {
     pub timezone: Option<String>,
     /// In the guest's words.
     pub notes: Option<String>,
+    /// To what the service asks.
+    pub answers: Answers,
+    /// Who or what it is for, when that is not the guest alone.
+    pub subjects: Vec<Subject>,
+}
+
+impl Contact {
+    /// Whether it has what most bookings have not.
+    fn says_more(&self) -> bool {
+        !self.answers.is_empty() || !self.subjects.is_empty()
+    }
 }
 
 /// A row of the second wall.
@@ -225,12 +238,13 @@ impl UnitOfWork {
     }
 
     /// Whether it has what most commands have not.
-    pub(super) const fn has_more(&self) -> bool {
+    pub(super) fn has_more(&self) -> bool {
         self.customer.is_some()
             || !self.release.is_empty()
             || !self.places.is_empty()
             || !self.resources.is_empty()
             || matches!(self.reserve.as_slice(), [ReservedTime { seats: Some(_), .. }, ..])
+            || self.contact.as_ref().is_some_and(Contact::says_more)
     }
 
     /// Gives time in the second wall back, and the places and resources that it took.

@@ -66,6 +66,8 @@ fn with_everything(bench: &Bench, after_b: u64) -> UnitOfWork {
         phone: None,
         timezone: None,
         notes: None,
+        answers: serde_json::from_value(serde_json::json!({"size": "small"})).unwrap(),
+        subjects: vec![],
     });
     unit.reserve(visit(appointment_id, staff(), "09:00", 30));
     unit
