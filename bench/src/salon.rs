@@ -335,6 +335,7 @@ pub(crate) async fn book(commands: &Commands, wish: Wish, who: Who) -> Outcome {
         also: vec![],
         answers: domain::business::Answers::default(),
         subjects: vec![],
+        series: None,
     };
     let context = CommandContext {
         business_id: wish.business_id,

@@ -104,7 +104,7 @@ impl Stock {
             resources: vec![],
             class: None,
             subjects: 1,
-            series_id: None,
+            series: None,
         };
         let book = AppointmentCommand::Book { visit, choice: None };
         match self.appointments.execute(&appointment_id.to_string(), book).await {

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::{
     appointment::AppointmentEvent, business::BusinessEvent, notification::NotificationEvent,
-    resource_calendar::ResourceCalendarEvent, staff_calendar::StaffCalendarEvent,
-    staff_schedule::StaffScheduleEvent, subscription::SubscriptionEvent, user::UserEvent,
+    resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
+    staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
+    subscription::SubscriptionEvent, user::UserEvent,
 };
 
 /// The stored type names, by aggregate.
@@ -15,6 +16,7 @@ pub const EVENT_TYPES: &[&[&str]] = &[
     StaffCalendarEvent::TYPES,
     ResourceCalendarEvent::TYPES,
     AppointmentEvent::TYPES,
+    SeriesEvent::TYPES,
     SubscriptionEvent::TYPES,
     NotificationEvent::TYPES,
     UserEvent::TYPES,

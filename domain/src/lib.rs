@@ -13,6 +13,7 @@ mod money;
 pub mod notification;
 mod pure;
 pub mod resource_calendar;
+pub mod series;
 mod slot;
 pub mod staff_calendar;
 pub mod staff_schedule;

@@ -123,7 +123,10 @@ const CHECKS: &[(&str, &str)] = &[
             AND (SELECT count(*) FROM notification n
                   WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid
                     AND n.version = 1 + coalesce((e.payload->>'revision')::integer, 0))
-                < 1 + jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes')",
+                < CASE WHEN e.payload ? 'revision'
+                         OR coalesce((e.payload->'visit'->'series'->>'number')::integer, 1) = 1
+                       THEN 1 ELSE 0 END
+                  + jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes')",
     ),
     (
         "every message in the work table has as many events as it says",

@@ -203,7 +203,7 @@ mod tests {
             resources: vec![],
             class: None,
             subjects: 1,
-            series_id: None,
+            series: None,
         };
         let calendar = GuestCalendar {
             appointment_id: AppointmentId::new(Uuid::from_u128(1)),

@@ -1,6 +1,6 @@
 use domain::{
     AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, Zone,
-    appointment::{Part, Status, Subject, Visit},
+    appointment::{InSeries, Part, Status, Subject, Visit},
     availability::{Asked, MOST_FURTHER, Refusal, Waived},
     business::Answers,
 };
@@ -55,6 +55,9 @@ pub struct BookAppointment {
     /// Who or what it is for, when that is not the guest alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subjects: Vec<Subject>,
+    /// Of which series; single visits alone are decided by another process.
+    #[serde(skip)]
+    pub series: Option<InSeries>,
 }
 
 /// A service that follows the first.
@@ -187,7 +190,7 @@ impl Commands {
     }
 }
 
-fn validate(book: &BookAppointment) -> Result<(), Vec<FieldError>> {
+pub(super) fn validate(book: &BookAppointment) -> Result<(), Vec<FieldError>> {
     book.guest.validate()?;
     let mut fields = Fields::default();
     if let Some(notes) = &book.notes {

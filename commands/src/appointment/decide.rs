@@ -123,6 +123,7 @@ pub(super) fn decide(
     let reminders = profile.reminder_offsets_minutes.clone();
     let visit = planned.visit(&shape, customer.id(), reminders);
     let visit = visit.ok_or_else(|| CommitError::Store("a plan of nothing".into()))?;
+    let visit = Visit { series: book.series, ..visit };
     let booked = Booked::of(book.appointment_id, &visit);
     let mut unit = UnitOfWork::new(context.clone());
     let holding = Holding { id: book.appointment_id, from: None, to: Some(&visit), meeting: &[] };

@@ -252,6 +252,7 @@ mod tests {
             also: vec![],
             answers: Answers::default(),
             subjects: vec![],
+            series: None,
         };
         let context = CommandContext {
             business_id: BusinessId::new(Uuid::from_u128(4)),

@@ -9,7 +9,10 @@ mod forward;
 mod guest;
 mod holding;
 mod known;
+mod recurrence;
 mod reschedule;
+mod series;
+mod together;
 
 pub(crate) use batch::BookTask;
 pub use book::{Also, BookAppointment, Booked, BookingRefused, Start};
@@ -17,3 +20,5 @@ pub use by_guest::{CancelByGuest, GuestRefused};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;
 pub use reschedule::{MoveRefused, RescheduleAppointment};
+pub use series::{BookSeries, Clash, SeriesBooked, SeriesRefused};
+pub use together::{CancelTogether, TogetherRefused};

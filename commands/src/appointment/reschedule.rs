@@ -6,7 +6,7 @@ use domain::{
     AppointmentId, CalendarWeek, Decide, ResourceId, StaffId,
     appointment::{Appointment, AppointmentCommand, AppointmentError, AppointmentEvent, Visit},
     availability::{Refusal, Shape, Waived},
-    business::{BusinessState, Profile},
+    business::{BookingPolicy, BusinessState},
     resource_calendar::Use,
 };
 use jiff::Timestamp;
@@ -114,7 +114,7 @@ impl Commands {
         }
         let profile = &found.business.profile.value;
         let start = decide::instant(wish.start, &profile.timezone).map_err(booking)?;
-        let staff_id = server(&found, wish.staff_id)?;
+        let staff_id = server(&found.business, &found.visit, wish.staff_id)?;
         let shape = Shape::of_visit(&found.business, &found.visit);
         let meeting = self.meeting(&found.visit, context).await?;
         let from = found.visit.clone();
@@ -138,19 +138,9 @@ impl Commands {
         };
         let reminders = from.reminder_offsets_minutes.clone();
         let planned = plan.visit(&shape, from.customer_id, reminders).ok_or_else(unread)?;
-        let to = Visit { subjects: from.subjects, series_id: from.series_id, ..planned };
-        let policy = &profile_of(&found).booking_policy;
-        let command = match context.actor {
-            Actor::Guest => AppointmentCommand::RescheduleByGuest {
-                visit: to.clone(),
-                limit: policy.reschedule_limit,
-                notice_minutes: policy.cancel_notice_minutes,
-                now: context.now,
-            },
-            Actor::User(_) | Actor::System(_) => {
-                AppointmentCommand::Reschedule { visit: to.clone(), limit: None }
-            }
-        };
+        let to = Visit { subjects: from.subjects, series: from.series, ..planned };
+        let policy = &found.business.profile.value.booking_policy;
+        let command = command(context, &to, policy);
         let mut unit = UnitOfWork::new(context.clone());
         known.count(&mut unit, id, &to, context.business_id)?;
         let looked_at = known.looked_at(&mut unit, &to)?;
@@ -269,23 +259,41 @@ impl Commands {
     }
 }
 
-fn profile_of(found: &Found) -> &Profile {
-    &found.business.profile.value
+/// Guests move it as often and as late as the business lets them.
+pub(super) fn command(
+    context: &CommandContext,
+    to: &Visit,
+    policy: &BookingPolicy,
+) -> AppointmentCommand {
+    let visit = to.clone();
+    match context.actor {
+        Actor::Guest => AppointmentCommand::RescheduleByGuest {
+            visit,
+            limit: policy.reschedule_limit,
+            notice_minutes: policy.cancel_notice_minutes,
+            now: context.now,
+        },
+        Actor::User(_) | Actor::System(_) => AppointmentCommand::Reschedule { visit, limit: None },
+    }
 }
 
 /// Who is to serve: whoever has the visit keeps it even when they no longer offer the service.
-fn server(found: &Found, asked: Option<StaffId>) -> Tried<StaffId> {
-    let there = found.visit.staff_id;
+pub(super) fn server(
+    business: &BusinessState,
+    visit: &Visit,
+    asked: Option<StaffId>,
+) -> Tried<StaffId> {
+    let there = visit.staff_id;
     let staff_id = asked.unwrap_or(there);
-    if !found.business.staff.contains_key(&staff_id) {
+    if !business.staff.contains_key(&staff_id) {
         return refuse(BookingRefused::UnknownStaff);
     }
-    let able = staff_id == there
-        || found.business.staff_for(found.visit.service_id).any(|able| able == staff_id);
+    let able =
+        staff_id == there || business.staff_for(visit.service_id).any(|able| able == staff_id);
     if able { Ok(staff_id) } else { refuse(BookingRefused::NotOffered) }
 }
 
-fn unavailable(start: Timestamp, attempt: Attempt<Refusal>) -> Attempt<MoveRefused> {
+pub(super) fn unavailable(start: Timestamp, attempt: Attempt<Refusal>) -> Attempt<MoveRefused> {
     match attempt {
         Attempt::Refused(refusal) => {
             Attempt::Refused(BookingRefused::Unavailable { start, refusal }.into())

@@ -28,6 +28,7 @@ fn booking() -> BookAppointment {
         also: vec![],
         answers: domain::business::Answers::default(),
         subjects: vec![],
+        series: None,
     }
 }
 

@@ -16,4 +16,4 @@ pub use command::AppointmentCommand;
 pub use error::AppointmentError;
 pub use event::AppointmentEvent;
 pub use subject::Subject;
-pub use visit::{Held, Part, Used, Visit};
+pub use visit::{Held, InSeries, Part, Used, Visit};

@@ -23,7 +23,7 @@ fn visit() -> Visit {
         resources: vec![],
         class: None,
         subjects: 1,
-        series_id: None,
+        series: None,
     }
 }
 

@@ -38,9 +38,20 @@ pub struct Visit {
     /// How many come: durations and prices are for all of them.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub subjects: u32,
-    /// With which others it was booked.
+    /// Which one it was of those that were booked together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub series_id: Option<SeriesId>,
+    pub series: Option<InSeries>,
+}
+
+/// A visit's place in its series, as it was booked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InSeries {
+    /// Of which series.
+    pub series_id: SeriesId,
+    /// Counted from one.
+    pub number: u32,
+    /// Of so many.
+    pub of: u32,
 }
 
 /// One service of a visit.

@@ -48,7 +48,7 @@ impl Plan {
             resources: self.resources,
             class,
             subjects: shape.subjects,
-            series_id: None,
+            series: None,
         })
     }
 }

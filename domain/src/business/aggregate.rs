@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Limits, Profile, Resources,
-    Service, StaffMember,
+    BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Limits, Profile,
+    ProfileChange, Resources, Service, StaffMember,
 };
 use crate::{ClosureId, Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
 
@@ -127,20 +127,7 @@ impl BusinessState {
         match command {
             BusinessCommand::Register { .. } => Err(BusinessError::AlreadyRegistered),
             BusinessCommand::ChangeProfile { change, expected } => {
-                let profile = edited(&self.profile, expected, |old| old.with(change))?;
-                let mut fields = Fields::default();
-                profile.validate(&mut fields);
-                fields.check(
-                    self.services.is_empty() || profile.currency == self.profile.value.currency,
-                    "currency",
-                    "cannot change while services have prices",
-                );
-                fields.done().map_err(BusinessError::Invalid)?;
-                let changed = profile != self.profile.value;
-                Ok(changed
-                    .then_some(BusinessEvent::ProfileChanged { profile })
-                    .into_iter()
-                    .collect())
+                self.change_profile(change, expected)
             }
             BusinessCommand::AddService { service_id, service } => {
                 full(self.services.len(), "services", MAX_SERVICES)?;
@@ -196,6 +183,24 @@ impl BusinessState {
                 Ok(vec![BusinessEvent::ResourceRemoved { resource_id }])
             }
         }
+    }
+
+    fn change_profile(
+        &self,
+        change: ProfileChange,
+        expected: Option<u64>,
+    ) -> Result<Vec<BusinessEvent>, BusinessError> {
+        let profile = edited(&self.profile, expected, |old| old.with(change))?;
+        let mut fields = Fields::default();
+        profile.validate(&mut fields);
+        fields.check(
+            self.services.is_empty() || profile.currency == self.profile.value.currency,
+            "currency",
+            "cannot change while services have prices",
+        );
+        fields.done().map_err(BusinessError::Invalid)?;
+        let changed = profile != self.profile.value;
+        Ok(changed.then_some(BusinessEvent::ProfileChanged { profile }).into_iter().collect())
     }
 
     fn add_closure(

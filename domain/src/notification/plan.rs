@@ -93,7 +93,7 @@ pub fn notification_id(plan: &Plan) -> NotificationId {
 
 /// Every message of a visit that was agreed at `at` and changed `revision` times before: one that
 /// says so, and one reminder an offset. A reminder that was due before that is in the list too, to be
-/// recorded as skipped.
+/// recorded as skipped. Of a series the first visit alone is confirmed: nobody wants a mail for each.
 #[must_use]
 pub fn plans_for(
     appointment_id: AppointmentId,
@@ -111,11 +111,12 @@ pub fn plans_for(
         due_at,
         expires_at,
     };
-    let notice = plan(notice, 0, at);
+    let repeats = visit.series.is_some_and(|series| series.number > 1) && revision == 0;
+    let notice = (!repeats).then(|| plan(notice, 0, at));
     let reminders = visit.reminder_offsets_minutes.iter().map(|&offset| {
         let ahead = SignedDuration::from_mins(offset.into());
         let due_at = expires_at.checked_sub(ahead).unwrap_or(Timestamp::MIN);
         plan(Kind::Reminder, offset, due_at)
     });
-    std::iter::once(notice).chain(reminders).collect()
+    notice.into_iter().chain(reminders).collect()
 }

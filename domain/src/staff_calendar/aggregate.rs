@@ -280,7 +280,10 @@ impl Decide for StaffCalendar {
                 there.seats.insert(appointment_id, class.seats);
             }
             StaffCalendarEvent::SeatsGivenBack { appointment_id } => self.leave(appointment_id),
-            event => match event.effect() {
+            event @ (StaffCalendarEvent::Reserved { .. }
+            | StaffCalendarEvent::Released { .. }
+            | StaffCalendarEvent::TimeOffAdded { .. }
+            | StaffCalendarEvent::TimeOffRemoved { .. }) => match event.effect() {
                 Some((BusyKind::Visit(id), Some(busy))) => drop(self.visits.insert(id, busy)),
                 Some((BusyKind::Visit(id), None)) => drop(self.visits.remove(&id)),
                 Some((BusyKind::TimeOff(id), Some(busy))) => drop(self.time_off.insert(id, busy)),

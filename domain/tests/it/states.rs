@@ -25,7 +25,7 @@ fn visit(start: &str) -> Visit {
         resources: vec![],
         class: None,
         subjects: 1,
-        series_id: None,
+        series: None,
     }
 }
 

@@ -1,7 +1,7 @@
 use axum::{Json, extract::State, http::StatusCode};
 use commands::{
     CommandError,
-    appointment::{EndAppointment, Ending, EndingRefused},
+    appointment::{CancelTogether, EndAppointment, Ending, EndingRefused},
 };
 use domain::{
     AppointmentId, CustomerId, NotificationId, ResourceId, SeriesId, ServiceId, StaffId,
@@ -22,6 +22,7 @@ use super::{
     context,
     extract::{self, Id, Member, Owner},
     intake::SubjectBody,
+    series::{self, ScopeBody, SeriesPlace},
     shape::Instant,
 };
 
@@ -78,6 +79,7 @@ pub(crate) struct ListedAppointment {
     customer_name: Option<String>,
     price: Price,
     /// With which others it was booked.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     series_id: Option<SeriesId>,
 }
@@ -124,10 +126,9 @@ pub(crate) struct AppointmentAnswer {
     /// Of a class: the seats that are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     seats: Option<u32>,
-    /// With which others it was booked.
-    #[schema(value_type = Option<String>)]
+    /// Its place among those that it was booked with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    series_id: Option<SeriesId>,
+    series: Option<SeriesPlace>,
     customer: CustomerAnswer,
     notes: Option<String>,
     /// To what the service asked, by key.
@@ -235,6 +236,9 @@ impl From<HistoryEntry> for HistoryAnswer {
 #[schema(example = json!({"reason": "the guest is ill"}))]
 pub(crate) struct CancelRequest {
     reason: Option<String>,
+    /// Of a series, also others: all that are meant and still to come, or none.
+    #[serde(default)]
+    scope: ScopeBody,
 }
 
 impl Api {
@@ -260,7 +264,7 @@ impl Api {
             parts: visit.parts.iter().map(Into::into).collect(),
             resources: visit.resources.iter().map(Into::into).collect(),
             seats: visit.class.map(|class| class.seats),
-            series_id: visit.series_id,
+            series: visit.series.map(Into::into),
             customer: CustomerAnswer {
                 id: visit.customer_id,
                 name: contact.map(|c| c.name.clone()),
@@ -427,7 +431,15 @@ pub(crate) async fn cancel(
     Id(id): Id<AppointmentId>,
     extract::Json(request): extract::Json<CancelRequest>,
 ) -> Result<Written<AppointmentAnswer>, Problem> {
-    api.ended(owner, id, Ending::Cancel { reason: request.reason }).await
+    if request.scope.is_one() {
+        return api.ended(owner, id, Ending::Cancel { reason: request.reason }).await;
+    }
+    let context = context::command(owner.0.business_id, owner.0.actor());
+    let (scope, reason) = (request.scope.into(), request.reason);
+    let cancel = CancelTogether { appointment_id: id, scope, reason, seen: None };
+    let done = api.commands.cancel_together(&cancel, &context).await;
+    let done = done.map_err(|error| series::not_together(error, Problem::not_found))?;
+    api.changed(owner.0, id, done.position).await
 }
 
 /// Call an appointment off; also when it is called off already.

@@ -16,7 +16,7 @@ use domain::{
 use jiff::{Timestamp, civil::DateTime};
 use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan};
 use serde::{Deserialize, Serialize};
-use streams::{Actor, CommandContext, clock};
+use streams::{Actor, CommandContext, Cursor, clock};
 use utoipa::ToSchema;
 
 use super::{
@@ -26,7 +26,8 @@ use super::{
     extract::{Json, Owner},
     intake::SubjectBody,
     reschedule::{Rule, waived},
-    shape::{self, Instant, object, objects},
+    series::{Recurrence, SeriesAnswer},
+    shape::{self, Instant, maybe_object, object, objects},
     slots::SlotAnswer,
 };
 
@@ -63,6 +64,9 @@ pub(crate) struct BookRequest {
     /// Who or what it is for, when that is not the guest alone: at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "objects")]
     subjects: Vec<SubjectBody>,
+    /// Repeats the visit: all of the series is booked, or none.
+    #[serde(default, deserialize_with = "maybe_object", skip_serializing_if = "Option::is_none")]
+    recurrence: Option<Recurrence>,
     /// In place of the header of that name.
     #[serde(skip_serializing)]
     idempotency_key: Option<String>,
@@ -100,6 +104,9 @@ pub(crate) struct CreateRequest {
     /// Who or what it is for, when that is not the guest alone: at most 10.
     #[serde(default, deserialize_with = "objects")]
     subjects: Vec<SubjectBody>,
+    /// Repeats the visit: all of the series is booked, or none.
+    #[serde(default, deserialize_with = "maybe_object")]
+    recurrence: Option<Recurrence>,
     /// In place of the header of that name.
     idempotency_key: Option<String>,
     /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
@@ -119,6 +126,7 @@ impl CreateRequest {
             also: self.also,
             answers: self.answers,
             subjects: self.subjects,
+            recurrence: self.recurrence,
             idempotency_key: self.idempotency_key,
         };
         (book, self.waived)
@@ -165,10 +173,19 @@ pub(crate) struct BookedAnswer {
     /// Who does what when, when there are several services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     parts: Vec<PartAnswer>,
+    /// All visits of the series that was booked with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<SeriesAnswer>,
     /// Where the guest sees and changes the visit. Whoever has it may: keep it as a password.
     #[schema(format = "uri")]
     manage_url: String,
     position: String,
+}
+
+impl BookedAnswer {
+    pub(super) fn with_series(self, series: SeriesAnswer) -> Self {
+        Self { series: Some(series), ..self }
+    }
 }
 
 impl BookRequest {
@@ -199,6 +216,7 @@ impl BookRequest {
                 .collect(),
             answers: self.answers.clone(),
             subjects: self.subjects.iter().cloned().map(Into::into).collect(),
+            series: None,
         })
     }
 
@@ -244,7 +262,7 @@ pub(super) fn start(text: &str) -> Result<Start, Problem> {
 }
 
 impl Api {
-    async fn refused(
+    pub(super) async fn refused(
         &self,
         error: CommandError<BookingRefused>,
         business_id: BusinessId,
@@ -401,6 +419,7 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
         service_id: booked.service_id,
         price: booked.price.into(),
         parts: booked.parts.iter().map(Into::into).collect(),
+        series: None,
         manage_url,
         position,
     }
@@ -418,6 +437,9 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
 /// `limit_reached` with `limit` (`max_per_day`, `max_per_week`), its `scope` (`business`, `service`,
 /// `staff`), `max`, and the first `date` of the day or week that is full.
 ///
+/// With `recurrence` all visits of a series are booked, or none: what cannot be had is 409 `series_clash`
+/// with every one of the `clashes`, each with its `number`, `local_start`, `code` and `detail`.
+///
 /// What somebody else has is 409 with `alternatives`: `slot_taken`, `class_full` with the seats that are
 /// `remaining`, `resource_taken` with the `kind` of which too little is free.
 #[utoipa::path(post, path = "/api/v1/public/book", tag = "public", request_body = BookRequest,
@@ -432,7 +454,11 @@ pub(crate) async fn book(
     let key = request.key(&headers, None)?;
     let book = request.command()?;
     let business_id = api.named(Named::Service(book.service_id)).await?;
-    api.booked(&book, key.as_ref(), context::command(business_id, Actor::Guest)).await
+    let context = context::command(business_id, Actor::Guest);
+    match request.recurrence {
+        Some(Recurrence { rule }) => api.series_booked(book, rule, key.as_ref(), context).await,
+        None => api.booked(&book, key.as_ref(), context).await,
+    }
 }
 
 /// Book an appointment for a guest, who called or stands at the desk.
@@ -454,10 +480,17 @@ pub(crate) async fn create(
     let key = request.key(&headers, Some(&rules))?;
     let book = BookAppointment { waived: waived(&rules), ..request.command()? };
     let context = context::command(owner.0.business_id, owner.0.actor());
-    api.booked(&book, key.as_ref(), context).await
+    match request.recurrence {
+        Some(Recurrence { rule }) => api.series_booked(book, rule, key.as_ref(), context).await,
+        None => api.booked(&book, key.as_ref(), context).await,
+    }
 }
 
 impl Api {
+    pub(super) fn answer_of(&self, booked: &Booked, position: Cursor) -> BookedAnswer {
+        answer(booked, self.manage_urls.url(booked.appointment_id), position.to_string())
+    }
+
     async fn booked(
         &self,
         book: &BookAppointment,
@@ -468,8 +501,7 @@ impl Api {
             Ok(done) => done,
             Err(error) => return Err(self.refused(error, context.business_id, book).await),
         };
-        let manage_url = self.manage_urls.url(done.value.appointment_id);
-        let body = answer(&done.value, manage_url, done.position.to_string());
+        let body = self.answer_of(&done.value, done.position);
         let location = format!("/api/v1/appointments/{}", body.appointment_id);
         let written = Written::new(StatusCode::CREATED, done.position, body).at(location);
         Ok(Written { replayed: done.replayed, ..written })

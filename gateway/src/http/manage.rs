@@ -8,15 +8,21 @@ use axum::{
 };
 use commands::{
     CommandError,
-    appointment::{CancelByGuest, GuestRefused, MoveRefused, RescheduleAppointment},
+    appointment::{
+        CancelByGuest, CancelTogether, GuestRefused, MoveRefused, RescheduleAppointment,
+    },
     identity::NonceRefused,
 };
-use domain::{AppointmentId, ServiceId, StaffId, Zone, appointment::Status, availability::Waived};
+use domain::{
+    AppointmentId, ServiceId, StaffId, Zone,
+    appointment::{Part, Status},
+    availability::Waived,
+};
 use jiff::{SignedDuration, Timestamp};
 use projections::agenda::GuestView;
 use reactors::GuestCalendar;
 use serde::{Deserialize, Serialize};
-use streams::{Actor, clock};
+use streams::{Actor, Cursor, clock};
 use utoipa::ToSchema;
 
 use super::{
@@ -25,6 +31,7 @@ use super::{
     appointments, book, context,
     extract::{self, Guest},
     intake::SubjectBody,
+    series::{self, ScopeBody, SeriesPlace},
 };
 
 /// How long a view can be acted on. Long enough to think it over; a new view gives another nonce.
@@ -63,9 +70,18 @@ pub(crate) struct GuestAppointment {
     business_time: LocalTime,
     /// On the guest's own clock, when that shows another time.
     guest_time: Option<LocalTime>,
+    /// Of several, the first.
     service: GuestService,
+    /// Of several, who does the first service.
     staff: GuestStaff,
+    /// All in all.
     price: Price,
+    /// Who does what when, when there are several services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<GuestPart>,
+    /// Its place among those that it was booked with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<SeriesPlace>,
     /// What was answered to the service's questions, by key.
     #[schema(value_type = HashMap<String, serde_json::Value>)]
     answers: serde_json::Map<String, serde_json::Value>,
@@ -122,6 +138,42 @@ pub(crate) struct GuestStaff {
     name: Option<String>,
 }
 
+/// One of several services.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GuestPart {
+    service: GuestService,
+    staff: GuestStaff,
+    #[schema(value_type = String, format = DateTime)]
+    start: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    end: Timestamp,
+}
+
+impl GuestService {
+    fn of(view: &GuestView, id: ServiceId) -> Self {
+        let service = view.business.services.get(&id);
+        Self { id, name: service.map(|service| service.value.name.clone()) }
+    }
+}
+
+impl GuestStaff {
+    fn of(view: &GuestView, id: StaffId) -> Self {
+        let member = view.business.staff.get(&id);
+        Self { id, name: member.map(|member| member.value.name.clone()) }
+    }
+}
+
+impl GuestPart {
+    fn of(view: &GuestView, part: &Part) -> Self {
+        Self {
+            service: GuestService::of(view, part.service_id),
+            staff: GuestStaff::of(view, part.staff_id),
+            start: part.slot.start(),
+            end: part.slot.end(),
+        }
+    }
+}
+
 /// Where it is.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GuestBusiness {
@@ -165,6 +217,10 @@ pub(crate) struct GuestRescheduleRequest {
     /// Absent leaves it with whoever has it.
     #[schema(value_type = Option<String>)]
     staff_id: Option<StaffId>,
+    /// Of a series, also others: they move by as many days, to the same time of day; all that are
+    /// meant and still to come, or none.
+    #[serde(default)]
+    scope: ScopeBody,
     /// From the view of this link. Good for one change.
     nonce: String,
 }
@@ -178,6 +234,9 @@ pub(crate) struct GuestRescheduleRequest {
 pub(crate) struct GuestCancelRequest {
     /// For the business to read.
     reason: Option<String>,
+    /// Of a series, also others: all that are meant and still to come, or none.
+    #[serde(default)]
+    scope: ScopeBody,
     /// From the view of this link. Good for one change.
     nonce: String,
 }
@@ -191,6 +250,17 @@ impl Api {
         let nonce_expires_at = now + NONCE_LIFETIME;
         let nonce = self.manage_urls.links().nonce(guest.link, view.version, nonce_expires_at);
         Ok((view.version, GuestAppointment::of(id, &view, now, nonce, nonce_expires_at)))
+    }
+
+    /// The appointment as its guest's change left it.
+    async fn changed_by_guest(
+        &self,
+        guest: Guest,
+        position: Cursor,
+    ) -> Result<Written<GuestAppointment>, Problem> {
+        note_nonce(guest, "accepted");
+        let (version, body) = self.guest_view(guest).await?;
+        Ok(Written::new(StatusCode::OK, position, body).etag(version))
     }
 
     /// The version that the guest acts on.
@@ -225,8 +295,6 @@ impl GuestAppointment {
         let allowed = view.status == Status::Booked && now <= until;
         let limit = profile.booking_policy.reschedule_limit;
         let left = limit.map(|limit| limit.saturating_sub(view.moves));
-        let service = view.business.services.get(&view.visit.service_id);
-        let staff = view.business.staff.get(&view.visit.staff_id);
         Self {
             appointment_id,
             status: view.status.as_str(),
@@ -234,15 +302,11 @@ impl GuestAppointment {
             end: view.visit.slot.end(),
             business_time,
             guest_time,
-            service: GuestService {
-                id: view.visit.service_id,
-                name: service.map(|service| service.value.name.clone()),
-            },
-            staff: GuestStaff {
-                id: view.visit.staff_id,
-                name: staff.map(|member| member.value.name.clone()),
-            },
+            service: GuestService::of(view, view.visit.service_id),
+            staff: GuestStaff::of(view, view.visit.staff_id),
             price: view.visit.price.into(),
+            parts: view.visit.parts.iter().map(|part| GuestPart::of(view, part)).collect(),
+            series: view.visit.series.map(Into::into),
             answers: view.answers.clone(),
             subjects: view.subjects.iter().cloned().map(Into::into).collect(),
             business: GuestBusiness {
@@ -272,14 +336,15 @@ fn gone(code: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::GONE, code, detail)
 }
 
+fn spent(guest: Guest) -> Problem {
+    note_nonce(guest, "spent");
+    gone("nonce_spent", "the nonce is spent: the appointment has changed; look again")
+}
+
 fn refused(error: CommandError<GuestRefused>, guest: Guest) -> Problem {
     Problem::of(error, |refused| match refused {
         GuestRefused::Invalid(errors) => Problem::invalid(errors),
-        GuestRefused::Spent => {
-            note_nonce(guest, "spent");
-            let detail = "the nonce is spent: the appointment has changed; look again";
-            gone("nonce_spent", detail)
-        }
+        GuestRefused::Spent => spent(guest),
         GuestRefused::Appointment(error) => appointments::refusal(&error),
     })
 }
@@ -360,12 +425,18 @@ pub(crate) async fn cancel(
     let context = context::command(guest.business_id, Actor::Guest);
     let version = api.seen_version(guest, &request.nonce, context.now)?;
     let appointment_id = guest.link.appointment_id;
-    let cancel = CancelByGuest { appointment_id, version, reason: request.reason };
-    let done = api.commands.cancel_by_guest(&cancel, &context).await;
-    let done = done.map_err(|error| refused(error, guest))?;
-    note_nonce(guest, "accepted");
-    let (version, body) = api.guest_view(guest).await?;
-    Ok(Written::new(StatusCode::OK, done.position, body).etag(version))
+    let reason = request.reason;
+    let position = if request.scope.is_one() {
+        let cancel = CancelByGuest { appointment_id, version, reason };
+        let done = api.commands.cancel_by_guest(&cancel, &context).await;
+        done.map_err(|error| refused(error, guest))?.position
+    } else {
+        let (scope, seen) = (request.scope.into(), Some(version));
+        let cancel = CancelTogether { appointment_id, scope, reason, seen };
+        let done = api.commands.cancel_together(&cancel, &context).await;
+        done.map_err(|error| series::not_together(error, || spent(guest)))?.position
+    };
+    api.changed_by_guest(guest, position).await
 }
 
 /// Move the appointment behind a manage link, once. Reminders are planned anew.
@@ -396,12 +467,13 @@ pub(crate) async fn reschedule(
         waived: Waived::default(),
         seen: Some(version),
     };
+    if !request.scope.is_one() {
+        let done = api.commands.move_together(&wish, request.scope.into(), &context).await;
+        let done = done.map_err(|error| series::not_together(error, || spent(guest)))?;
+        return api.changed_by_guest(guest, done.position).await;
+    }
     match api.commands.reschedule_appointment(&wish, &context).await {
-        Ok(done) => {
-            note_nonce(guest, "accepted");
-            let (version, body) = api.guest_view(guest).await?;
-            Ok(Written::new(StatusCode::OK, done.position, body).etag(version))
-        }
+        Ok(done) => api.changed_by_guest(guest, done.position).await,
         Err(error) => {
             if matches!(error, CommandError::Refused(MoveRefused::Spent)) {
                 note_nonce(guest, "spent");

@@ -21,6 +21,7 @@ mod problem;
 mod public;
 mod reschedule;
 mod resources;
+mod series;
 mod services;
 mod shape;
 mod slots;

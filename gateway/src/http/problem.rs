@@ -73,6 +73,11 @@ impl Problem {
         }
     }
 
+    /// The name of the rule, stable for programs.
+    pub(crate) const fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here")
     }

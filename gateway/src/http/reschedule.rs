@@ -20,6 +20,7 @@ use super::{
     book::{self, Wanted},
     context,
     extract::{Id, Json, Owner},
+    series::{self, ScopeBody},
 };
 
 /// To when, and to whom.
@@ -35,6 +36,10 @@ pub(crate) struct RescheduleRequest {
     /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
     #[serde(default, rename = "override")]
     waived: Vec<Rule>,
+    /// Of a series, also others: they move by as many days, to the same time of day; all that are
+    /// meant and still to come, or none.
+    #[serde(default)]
+    scope: ScopeBody,
 }
 
 /// A rule that an owner may set aside for one visit.
@@ -119,6 +124,11 @@ pub(crate) async fn reschedule(
         seen: None,
     };
     let context = context::command(owner.0.business_id, owner.0.actor());
+    if !request.scope.is_one() {
+        let done = api.commands.move_together(&wish, request.scope.into(), &context).await;
+        let done = done.map_err(|error| series::not_together(error, Problem::not_found))?;
+        return api.changed(owner.0, id, done.position).await;
+    }
     match api.commands.reschedule_appointment(&wish, &context).await {
         Ok(done) => api.changed(owner.0, id, done.position).await,
         Err(error) => Err(api.not_moved(error, owner.0.business_id, id, request.staff_id).await),

@@ -108,6 +108,9 @@ async fn services_are_added_changed_and_archived() {
     expected["window_days"] = Value::Null;
     expected["max_per_day"] = Value::Null;
     expected["max_per_week"] = Value::Null;
+    expected["capacity"] = json!(1);
+    expected["resources"] = json!([]);
+    expected["intake_fields"] = json!([]);
     assert_eq!(created, expected);
     assert_eq!(path, format!("{SERVICES}/{}", text(&created["id"])));
     let read = salon.owner.read(&path).await;

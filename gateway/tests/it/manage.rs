@@ -100,6 +100,7 @@ async fn a_guest_sees_their_visit_by_the_link_in_the_answer() {
         "service": {"id": salon.service_id, "name": "Cut"},
         "staff": {"id": salon.staff[0], "name": "Staff 0"},
         "price": {"amount": 4500, "currency": "USD"},
+        "answers": {}, "subjects": [],
         "business": {"name": "Test Salon", "handle": salon.handle, "address": "1 Main St",
                      "contact": "555 0100"},
         "cancellation": {"allowed": true, "until": start - minutes(90), "notice_minutes": 90},

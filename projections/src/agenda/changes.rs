@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Aggregate, AppointmentId, SeriesId,
+    Aggregate, AppointmentId,
     appointment::{Appointment, AppointmentEvent, Part, Status, Visit},
 };
 use jiff_sqlx::ToSqlx;
@@ -117,7 +117,7 @@ impl Changes for AgendaChanges {
             rows.bigint(*sequence);
             rows.maybe(staff(visit), |rows, ids| rows.uuids(&ids));
             rows.maybe(services(visit), |rows, ids| rows.uuids(&ids));
-            rows.maybe(visit.series_id, |rows, id| rows.uuid(id.uuid()));
+            rows.maybe(visit.series, |rows, series| rows.uuid(series.series_id.uuid()));
         }
         rows.send(connection, "appointment", COLUMNS).await?;
         update(connection, &self.changed).await
@@ -156,7 +156,7 @@ async fn insert(
         .bind(rows().map(|row| row.sequence).collect::<Vec<_>>())
         .bind(rows().map(|row| array(staff(&row.visit))).collect::<Vec<_>>())
         .bind(rows().map(|row| array(services(&row.visit))).collect::<Vec<_>>())
-        .bind(rows().map(|row| row.visit.series_id.map(SeriesId::uuid)).collect::<Vec<_>>())
+        .bind(rows().map(|row| Some(row.visit.series?.series_id.uuid())).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

@@ -96,7 +96,7 @@ impl World {
             resources: vec![],
             class: None,
             subjects: 1,
-            series_id: None,
+            series: None,
         };
         let event = match (self.sequences.contains_key(&stream), what % 3) {
             (false, _) => AppointmentEvent::Booked { visit, choice: None },

@@ -183,7 +183,7 @@ mod tests {
             resources: vec![],
             class: None,
             subjects: 1,
-            series_id: None,
+            series: None,
         };
         let before = (kind == "rescheduled").then(|| start - SignedDuration::from_hours(24));
         let previous = before.and_then(|start| TimeSlot::lasting(start, 30));

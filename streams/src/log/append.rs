@@ -151,6 +151,14 @@ impl Writing {
         execute(&mut *self.transaction, &[unit]).await
     }
 
+    /// The same for units that belong together: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`Log::commit`].
+    pub async fn append_all(&mut self, units: &[UnitOfWork]) -> Result<Cursor, CommitError> {
+        execute(&mut *self.transaction, &units.iter().collect::<Vec<_>>()).await
+    }
+
     /// For the command's own rows.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
