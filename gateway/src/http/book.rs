@@ -349,10 +349,12 @@ pub(super) struct Wanted<'a> {
 
 /// The start, when it is refused because it is taken.
 pub(super) const fn taken_at(refused: &BookingRefused) -> Option<Timestamp> {
-    match refused {
-        BookingRefused::Unavailable { start, refusal } if refusal.is_taken() => Some(*start),
-        _ => None,
+    if let BookingRefused::Unavailable { start, refusal } = refused
+        && refusal.is_taken()
+    {
+        return Some(*start);
     }
+    None
 }
 
 /// What is taken.
