@@ -83,14 +83,30 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "every booking and move that the scheduler has seen has its messages planned",
-        "SELECT e.aggregate_id FROM events e, consumer_checkpoint c
-          WHERE e.aggregate_type = 'appointment' AND e.payload ? 'visit'
-            AND c.consumer = 'schedule-reminders'
-            AND (e.transaction_id, e.position) <= (c.transaction_id, c.position)
-            AND (SELECT count(*) FROM notification n
-                  WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid
-                    AND n.version = 1 + coalesce((e.payload->>'revision')::integer, 0))
-                < 1 + jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes')",
+        "SELECT e.aggregate_id FROM seen e
+          WHERE e.event_type IN ('booking.appointment.booked.v1',
+                  'booking.appointment.rescheduled.v1', 'booking.appointment.reinstated.v1')
+            AND ((SELECT count(*) FROM notification n
+                   WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
+                     AND n.kind = CASE e.event_type
+                           WHEN 'booking.appointment.rescheduled.v1' THEN 'rescheduled'
+                           ELSE 'confirmation' END) <> 1
+              OR (SELECT coalesce(array_agg(n.offset_minutes ORDER BY n.offset_minutes), '{}')
+                    FROM notification n
+                   WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
+                     AND n.kind = 'reminder')
+                 <> (SELECT coalesce(array_agg(minutes::integer ORDER BY minutes::integer), '{}')
+                       FROM jsonb_array_elements_text(
+                              e.visit->'reminder_offsets_minutes') AS o (minutes)))",
+    ),
+    (
+        "every cancellation that the scheduler has seen has its message planned",
+        "SELECT e.aggregate_id FROM seen e, message_kind_since s
+          WHERE e.event_type = 'booking.appointment.cancelled.v1' AND s.kind = 'cancellation'
+            AND (e.transaction_id, e.position) >= (s.transaction_id, s.position)
+            AND NOT EXISTS (SELECT FROM notification n
+                             WHERE n.appointment_id = e.appointment_id AND n.kind = s.kind
+                               AND n.version = 1 + e.revision)",
     ),
     (
         "every message in the work table has as many events as it says",
@@ -101,7 +117,8 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Appointments that are booked, kept or missed, as they were agreed last: their time is theirs.
+/// Appointments that are booked, kept or missed, as they were agreed last: their time is theirs. And the
+/// events of appointments that the scheduler has seen, each with what was agreed at the time.
 const BOOKED: &str = "
 WITH agreed AS (
   SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload->'visit' AS visit
@@ -116,7 +133,19 @@ WITH agreed AS (
    WHERE NOT EXISTS (SELECT FROM events c
                       WHERE c.aggregate_type = 'appointment' AND c.aggregate_id = a.aggregate_id
                         AND c.event_type = 'booking.appointment.cancelled.v1'
-                        AND c.sequence > a.sequence))";
+                        AND c.sequence > a.sequence)
+), seen AS (
+  SELECT e.*, substr(e.aggregate_id, 6)::uuid AS appointment_id, a.payload->'visit' AS visit,
+         coalesce((a.payload->>'revision')::integer, 0) AS revision
+    FROM events e
+    JOIN consumer_checkpoint c ON c.consumer = 'schedule-reminders'
+     AND (e.transaction_id, e.position) <= (c.transaction_id, c.position)
+   CROSS JOIN LATERAL (
+         SELECT payload FROM events
+          WHERE aggregate_type = 'appointment' AND aggregate_id = e.aggregate_id
+            AND sequence <= e.sequence AND payload ? 'visit'
+          ORDER BY sequence DESC LIMIT 1) AS a
+   WHERE e.aggregate_type = 'appointment')";
 
 /// Runs every check; those that hold are in the list with zero.
 ///

@@ -16,9 +16,30 @@ pub enum Kind {
     Reminder,
     /// "You are expected at another time."
     Rescheduled,
+    /// "You are not expected any more."
+    Cancellation,
 }
 
 impl Kind {
+    /// Each of them.
+    pub const ALL: [Self; 4] =
+        [Self::Confirmation, Self::Reminder, Self::Rescheduled, Self::Cancellation];
+
+    /// By its name in tables.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether it is for a visit that does not take place. All others are for one that does.
+    #[must_use]
+    pub const fn is_farewell(self) -> bool {
+        match self {
+            Self::Cancellation => true,
+            Self::Confirmation | Self::Reminder | Self::Rescheduled => false,
+        }
+    }
+
     /// The name in tables and in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -26,6 +47,7 @@ impl Kind {
             Self::Confirmation => "confirmation",
             Self::Reminder => "reminder",
             Self::Rescheduled => "rescheduled",
+            Self::Cancellation => "cancellation",
         }
     }
 }
@@ -91,9 +113,9 @@ pub fn notification_id(plan: &Plan) -> NotificationId {
     NotificationId::new(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
 }
 
-/// Every message of a visit that was agreed at `at` and changed `revision` times before: one that
-/// says so, and one reminder an offset. A reminder that was due before that is in the list too, to be
-/// recorded as skipped.
+/// Every message of a visit that was agreed or called off at `at` and changed `revision` times before:
+/// one that says so, and unless it was called off one reminder an offset. A reminder that was due
+/// before that is in the list too, to be recorded as skipped.
 #[must_use]
 pub fn plans_for(
     appointment_id: AppointmentId,
@@ -111,8 +133,9 @@ pub fn plans_for(
         due_at,
         expires_at,
     };
+    let offsets: &[u32] = if notice.is_farewell() { &[] } else { &visit.reminder_offsets_minutes };
     let notice = plan(notice, 0, at);
-    let reminders = visit.reminder_offsets_minutes.iter().map(|&offset| {
+    let reminders = offsets.iter().map(|&offset| {
         let ahead = SignedDuration::from_mins(offset.into());
         let due_at = expires_at.checked_sub(ahead).unwrap_or(Timestamp::MIN);
         plan(Kind::Reminder, offset, due_at)

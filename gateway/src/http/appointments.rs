@@ -130,7 +130,7 @@ pub(crate) struct CustomerAnswer {
 pub(crate) struct ReminderAnswer {
     #[schema(value_type = String)]
     id: NotificationId,
-    /// `confirmation`, `reminder` or `rescheduled`.
+    /// `confirmation`, `reminder`, `rescheduled` or `cancellation`.
     kind: String,
     channel: String,
     /// Elapsed minutes before the start.

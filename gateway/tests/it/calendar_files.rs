@@ -37,7 +37,7 @@ for event in calendar.walk("VEVENT"):
 json.dump(shown, sys.stdout)
 "#;
 
-fn read(file: &str) -> Value {
+pub(crate) fn read(file: &str) -> Value {
     let python = std::env::var("APPTREMIND_TEST_PYTHON").expect("run the tests by ./scripts/test");
     let mut child = Command::new(python)
         .args(["-c", READER])

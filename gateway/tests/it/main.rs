@@ -8,6 +8,7 @@ mod booking;
 mod business;
 mod calendar_files;
 mod calendars;
+mod change_mails;
 mod cluster;
 mod explain;
 mod faults;

@@ -21,7 +21,7 @@ async fn booked(salon: &Salon, start: Timestamp) -> String {
 }
 
 /// The messages of an appointment, once one of this kind has this status.
-async fn until(salon: &Salon, appointment: &str, kind: &str, status: &str) -> Value {
+pub(crate) async fn until(salon: &Salon, appointment: &str, kind: &str, status: &str) -> Value {
     let path = format!("/api/v1/appointments/{appointment}");
     eventually(&format!("a {kind} is {status}"), async || {
         let shown = salon.owner.read(&path).await.expect(200);
@@ -32,12 +32,12 @@ async fn until(salon: &Salon, appointment: &str, kind: &str, status: &str) -> Va
 }
 
 /// Waits for a message of which this is true, without the way through the read model.
-async fn in_the_table(stand: &Stand, condition: &str) {
+pub(crate) async fn in_the_table(stand: &Stand, condition: &str) {
     let sql = format!("SELECT kind FROM notification WHERE {condition}");
     eventually(condition, async || stand.database.texts(&sql).await.pop()).await;
 }
 
-async fn mails_to(stand: &Stand, message: &Value) -> Vec<Mail> {
+pub(crate) async fn mails_to(stand: &Stand, message: &Value) -> Vec<Mail> {
     let id = text(&message["id"]);
     let all = stand.mail.messages().await;
     all.into_iter().filter(|mail| mail.message_id.starts_with(&id)).collect()
@@ -288,15 +288,19 @@ async fn a_visit_called_off_at_once_shows_what_became_of_its_mail() {
     stand.addresses.caught_up().await;
     for id in all {
         let path = format!("/api/v1/appointments/{id}");
-        let shown = eventually("a confirmation has its outcome", async || {
+        let messages = eventually("both messages have their outcome", async || {
             let shown = salon.owner.read(&path).await.expect(200);
             let all = shown["reminders"].as_array()?.clone();
             let ended = |m: &Value| matches!(m["status"].as_str(), Some("sent" | "cancelled"));
-            all.into_iter().find(|message| ended(message))
+            (all.len() == 2 && all.iter().all(ended)).then_some(all)
         })
         .await;
-        let arrived = mails_to(&stand, &shown).await.len();
-        assert_eq!(arrived, usize::from(shown["status"] == "sent"), "{shown}");
+        for shown in messages {
+            let arrived = mails_to(&stand, &shown).await.len();
+            assert_eq!(arrived, usize::from(shown["status"] == "sent"), "{shown}");
+            let farewell = shown["kind"] == "cancellation";
+            assert!(!farewell || shown["status"] == "sent", "{shown}");
+        }
     }
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();

@@ -1,9 +1,11 @@
 //! What guests read.
 
-use domain::{TimeSlot, Zone, appointment::Visit, business::BusinessState};
+use domain::{TimeSlot, Zone, appointment::Visit, business::BusinessState, notification::Kind};
 use jiff::Timestamp;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use projections::agenda::Contact;
+
+use crate::ics::Invitation;
 
 /// A template of ours does not parse or does not fit its data.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +19,8 @@ pub(crate) struct Mail {
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) html: String,
-    /// For the guest's calendar: an invitation (METHOD:REQUEST).
-    pub(crate) invitation: Option<String>,
+    /// For the guest's calendar.
+    pub(crate) invitation: Option<Invitation>,
 }
 
 /// Renders mails.
@@ -27,8 +29,10 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 11] = [
     ("layout.html", include_str!("templates/layout.html")),
+    ("cancellation.html", include_str!("templates/cancellation.html")),
+    ("cancellation.txt", include_str!("templates/cancellation.txt")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
     ("reminder.html", include_str!("templates/reminder.html")),
@@ -52,11 +56,10 @@ impl Mails {
         Ok(Self { templates })
     }
 
-    /// `kind` names the template: `confirmation`, `reminder` or `rescheduled`. `previous` is when the
-    /// visit was to be before it was moved.
+    /// The kind names the template. `previous` is when the visit was to be before it was moved.
     pub(crate) fn render(
         &self,
-        kind: &str,
+        kind: Kind,
         state: &BusinessState,
         (visit, previous): (&Visit, Option<TimeSlot>),
         contact: &Contact,
@@ -69,7 +72,10 @@ impl Mails {
         let start = visit.slot.start();
         let when = local(start, &profile.timezone);
         let guest_zone = contact.timezone.as_deref().and_then(|name| name.parse::<Zone>().ok());
-        let guest_when = guest_zone.map(|zone| local(start, &zone)).filter(|there| *there != when);
+        let there = |at: Timestamp, here: &str| {
+            guest_zone.as_ref().map(|zone| local(at, zone)).filter(|there| there != here)
+        };
+        let was = previous.map(|slot| (slot.start(), local(slot.start(), &profile.timezone)));
         let values = context! {
             business => &profile.name,
             address => &profile.address,
@@ -77,20 +83,24 @@ impl Mails {
             guest => &contact.name,
             service => service,
             staff => staff,
+            guest_when => there(start, &when),
             when => when,
-            guest_when => guest_when,
+            manage => if kind.is_farewell() { "See your visit" } else { "See or cancel your visit" },
             manage_url => manage_url,
-            was => previous.map(|slot| local(slot.start(), &profile.timezone)),
+            guest_was => was.as_ref().and_then(|(at, here)| there(*at, here)),
+            was => was.map(|(_, here)| here),
         };
         let part = |suffix| -> Result<String, TemplateError> {
             Ok(self.templates.get_template(&format!("{kind}.{suffix}"))?.render(&values)?)
         };
         let what = service.unwrap_or("your appointment");
-        let subject = match kind {
-            "confirmation" => format!("Booked: {what} at {}", profile.name),
-            "rescheduled" => format!("Moved: {what} at {}", profile.name),
-            _ => format!("Reminder: {what} at {}", profile.name),
+        let news = match kind {
+            Kind::Confirmation => "Booked",
+            Kind::Reminder => "Reminder",
+            Kind::Rescheduled => "Moved",
+            Kind::Cancellation => "Cancelled",
         };
+        let subject = format!("{news}: {what} at {}", profile.name);
         Ok(Mail {
             from_name: profile.name.clone(),
             subject,
@@ -108,106 +118,4 @@ fn local(at: Timestamp, zone: &Zone) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::{
-        Aggregate, Currency, CustomerId, Money, ServiceId, StaffId,
-        business::{Business, BusinessEvent, Profile, Service, StaffMember},
-    };
-    use jiff::SignedDuration;
-    use uuid::Uuid;
-
-    use super::*;
-
-    const MANAGE_URL: &str = "https://book.example/salons/api/v1/public/appointments/AQ-_";
-
-    fn render(kind: &str, guest: &str, timezone: Option<&str>) -> Mail {
-        let (service_id, staff_id) = (ServiceId::new(Uuid::nil()), StaffId::new(Uuid::nil()));
-        let zone = "America/New_York".parse().unwrap();
-        let price = Money { amount: 4500, currency: Currency::USD };
-        let mut business = Business::default();
-        business.apply(BusinessEvent::Registered {
-            profile: Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone),
-        });
-        business.apply(BusinessEvent::ServiceAdded {
-            service_id,
-            service: Service::new("Cut", 30, price),
-        });
-        let member = StaffMember::new("Dana");
-        business.apply(BusinessEvent::StaffAdded { staff_id, member });
-        let start: Timestamp = "2026-07-06T13:00:00Z".parse().unwrap();
-        let visit = Visit {
-            staff_id,
-            service_id,
-            customer_id: CustomerId::new(Uuid::nil()),
-            slot: TimeSlot::lasting(start, 30).unwrap(),
-            buffer_before_minutes: 0,
-            buffer_after_minutes: 0,
-            price,
-            reminder_offsets_minutes: vec![],
-        };
-        let before = (kind == "rescheduled").then(|| start - SignedDuration::from_hours(24));
-        let previous = before.and_then(|start| TimeSlot::lasting(start, 30));
-        let contact = Contact {
-            name: guest.into(),
-            email: None,
-            phone: None,
-            timezone: timezone.map(str::to_owned),
-            notes: None,
-            cancel_reason: None,
-        };
-        Mails::try_new()
-            .unwrap()
-            .render(kind, business.registered().unwrap(), (&visit, previous), &contact, MANAGE_URL)
-            .unwrap()
-    }
-
-    #[test]
-    fn a_mail_shows_business_time_and_the_guests_own_when_they_differ() {
-        let same = render("confirmation", "Ada", Some("America/New_York"));
-        assert!(
-            same.text.contains("Monday, 6 July 2026, 09:00 EDT (America/New_York)"),
-            "{}",
-            same.text
-        );
-        assert!(!same.text.contains("your time"), "{}", same.text);
-        let away = render("reminder", "Ada", Some("Europe/London"));
-        assert!(
-            away.text.contains("Monday, 6 July 2026, 14:00 BST (Europe/London)"),
-            "{}",
-            away.text
-        );
-        assert!(away.html.contains("09:00 EDT"), "{}", away.html);
-    }
-
-    #[test]
-    fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
-        for kind in ["confirmation", "reminder", "rescheduled"] {
-            let mail = render(kind, "Ada", None);
-            let line = format!("\nSee or cancel your visit: {MANAGE_URL}\n");
-            assert!(mail.text.contains(&line), "{}", mail.text);
-            assert!(mail.html.contains(&format!("href=\"{MANAGE_URL}\"")), "{}", mail.html);
-            for part in [&mail.text, &mail.html] {
-                assert_eq!(part.matches(MANAGE_URL).count(), 1, "{part}");
-            }
-            assert!(!mail.subject.contains("AQ-_"), "{}", mail.subject);
-        }
-    }
-
-    #[test]
-    fn a_moved_visit_says_when_it_was_to_be_and_when_it_is() {
-        let mail = render("rescheduled", "Ada", None);
-        for part in [&mail.text, &mail.html] {
-            assert!(part.contains("Sunday, 5 July 2026, 09:00 EDT"), "{part}");
-            assert!(part.contains("Monday, 6 July 2026, 09:00 EDT"), "{part}");
-        }
-        assert!(mail.subject.contains("Moved"), "{}", mail.subject);
-    }
-
-    #[test]
-    fn what_people_type_is_escaped_in_html() {
-        let mail = render("confirmation", "<script>alert(1)</script>", None);
-        assert!(!mail.html.contains("<script>"), "{}", mail.html);
-        assert!(mail.html.contains("Salon &lt;Dana&gt; &amp; Co"), "{}", mail.html);
-        assert!(mail.text.contains("Salon <Dana> & Co"), "{}", mail.text);
-    }
-}
+mod tests;

@@ -32,7 +32,7 @@ enum Prepared {
         mail: Mail,
         to: String,
     },
-    /// The appointment does not stand any more.
+    /// The appointment is not any more what the message says.
     CalledOff,
     NoContact,
 }
@@ -203,8 +203,11 @@ impl Notifier {
         let business: Loaded<Business> = histories.fold(&business_key)?;
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let state = &appointment.state;
+        let kind =
+            Kind::named(&work.kind).ok_or("a message of a kind that this build does not know")?;
         let same = i64::from(state.revision()) + 1 == i64::from(work.version);
-        let stands = state.known().filter(|(_, status)| same && *status == Status::Booked);
+        let wanted = if kind.is_farewell() { Status::Cancelled } else { Status::Booked };
+        let stands = state.known().filter(|(_, status)| same && *status == wanted);
         let (Some(business), Some((visit, status))) = (business.state.registered(), stands) else {
             return Ok(Prepared::CalledOff);
         };
@@ -214,9 +217,9 @@ impl Notifier {
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let manage_url = self.links.manage_url(work.appointment_id);
         let about = (visit, state.previous());
-        let mut mail = self.mails.render(&work.kind, business, about, &contact, &manage_url)?;
+        let mut mail = self.mails.render(kind, business, about, &contact, &manage_url)?;
         // A reminder says nothing new: calendars have what it is about.
-        if work.kind != Kind::Reminder.as_str() {
+        if kind != Kind::Reminder {
             let calendar = GuestCalendar {
                 appointment_id: work.appointment_id,
                 version: appointment.sequence,
