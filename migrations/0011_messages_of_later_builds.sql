@@ -8,3 +8,5 @@ CREATE TABLE message_kind_since (
 );
 
 GRANT SELECT, INSERT ON message_kind_since TO apptremind_app;
+
+CREATE INDEX membership_business ON membership (business_id, role); -- whom to tell

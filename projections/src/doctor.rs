@@ -109,6 +109,27 @@ const CHECKS: &[(&str, &str)] = &[
                                AND n.version = 1 + e.revision)",
     ),
     (
+        "every booking, move and cancellation that the scheduler has seen has its notice to the host planned, where the business wants it",
+        "SELECT e.aggregate_id FROM seen e
+           JOIN message_kind_since s
+             ON s.kind = CASE e.event_type
+                  WHEN 'booking.appointment.booked.v1' THEN 'host_booked'
+                  WHEN 'booking.appointment.reinstated.v1' THEN 'host_booked'
+                  WHEN 'booking.appointment.rescheduled.v1' THEN 'host_rescheduled'
+                  WHEN 'booking.appointment.cancelled.v1' THEN 'host_cancelled' END
+            AND (e.transaction_id, e.position) >= (s.transaction_id, s.position)
+          WHERE EXISTS (SELECT FROM notification n
+                         WHERE n.appointment_id = e.appointment_id AND n.kind = s.kind
+                           AND n.version = 1 + e.revision)
+             <> (SELECT coalesce((b.payload->'profile'->>'host_notices')::boolean, true)
+                   FROM events b
+                  WHERE b.aggregate_type = 'business'
+                    AND b.aggregate_id = 'biz_' || replace(e.business_id::text, '-', '')
+                    AND b.event_type IN ('business.registered.v1', 'business.updated.v1')
+                    AND (b.transaction_id, b.position) < (e.transaction_id, e.position)
+                  ORDER BY b.sequence DESC LIMIT 1)",
+    ),
+    (
         "every message in the work table has as many events as it says",
         "SELECT n.notification_id::text FROM notification n
           WHERE n.sequence <> (SELECT count(*) FROM events e

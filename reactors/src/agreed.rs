@@ -1,4 +1,5 @@
-//! What was agreed when a visit ended: the events of an end do not say it.
+//! What was agreed before a visit was moved or ended: the events of an end do not say it, and that of a
+//! move does not say who was to serve.
 
 use std::collections::HashMap;
 
@@ -14,26 +15,27 @@ use uuid::Uuid;
 /// The visit, and how often it had been changed.
 pub(crate) type Agreed = (Visit, u32);
 
-/// By the event of the end: what was agreed right before it.
+/// By event: what was agreed right before it.
 pub(crate) async fn before(
     connection: &mut PgConnection,
-    ends: &[&Recorded],
+    changes: &[&Recorded],
 ) -> Result<HashMap<Uuid, Agreed>, Failure> {
-    if ends.is_empty() {
+    if changes.is_empty() {
         return Ok(HashMap::new());
     }
+    let sequence = |event: &&Recorded| i64::try_from(event.sequence).unwrap_or(i64::MAX);
     let rows: Vec<(Uuid, String, String, Value)> = sqlx::query_as(
-        "SELECT ended.event, e.event_type, e.event_version, e.payload
-           FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS ended (event, stream, sequence)
+        "SELECT change.event, e.event_type, e.event_version, e.payload
+           FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS change (event, stream, sequence)
           CROSS JOIN LATERAL (
                 SELECT event_type, event_version, payload FROM events
-                 WHERE aggregate_type = $4 AND aggregate_id = ended.stream
-                   AND sequence < ended.sequence AND payload ? 'visit'
+                 WHERE aggregate_type = $4 AND aggregate_id = change.stream
+                   AND sequence < change.sequence AND payload ? 'visit'
                  ORDER BY sequence DESC LIMIT 1) AS e",
     )
-    .bind(ends.iter().map(|end| end.event_id).collect::<Vec<_>>())
-    .bind(ends.iter().map(|end| end.stream.id.as_str()).collect::<Vec<_>>())
-    .bind(ends.iter().map(|e| i64::try_from(e.sequence).unwrap_or(i64::MAX)).collect::<Vec<_>>())
+    .bind(changes.iter().map(|event| event.event_id).collect::<Vec<_>>())
+    .bind(changes.iter().map(|event| event.stream.id.as_str()).collect::<Vec<_>>())
+    .bind(changes.iter().map(sequence).collect::<Vec<_>>())
     .bind(Appointment::TYPE)
     .fetch_all(connection)
     .await?;

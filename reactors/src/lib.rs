@@ -5,6 +5,7 @@
 
 mod agreed;
 mod dispatcher;
+mod hosts;
 mod housekeeping;
 mod ics;
 mod mail;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, Decide,
+    Aggregate, AppointmentId, BusinessId, Decide, StaffId,
     appointment::{Appointment, AppointmentEvent, Visit},
     notification::{
-        Kind, Notification, NotificationCommand, NotificationEvent, Plan, notification_id,
-        plans_for,
+        Kind, Notification, NotificationCommand, NotificationEvent, Plan, Recipient, host_plan,
+        notification_id, plans_for,
     },
 };
 use jiff_sqlx::ToSqlx;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     agreed::{self, Agreed},
+    hosts::Hosts,
     since::Since,
     work::{self, Append, Work},
 };
@@ -65,7 +66,7 @@ impl Reactor for Scheduler {
         connection: &mut PgConnection,
         batch: &[Recorded],
     ) -> Result<(), Failure> {
-        let mut facts: Vec<(&Recorded, AppointmentId, AppointmentEvent)> = Vec::new();
+        let mut facts: Vec<Fact<'_>> = Vec::new();
         for event in batch {
             if let Some(fact) = event.of::<Appointment>()? {
                 let id = event.stream.id.parse().map_err(poison::<domain::IdError>)?;
@@ -78,15 +79,15 @@ impl Reactor for Scheduler {
         // All reading comes before the first write: what is read then belongs to transactions older
         // than this one, as the feed needs it.
         let known = known(connection, facts.iter().map(|(_, id, _)| id.uuid()).collect()).await?;
-        let ends = facts.iter().filter(|(.., fact)| is_end(fact)).map(|(event, ..)| *event);
-        let mut ended = agreed::before(connection, &ends.collect::<Vec<_>>()).await?;
+        let mut before = before(connection, &facts).await?;
         let first = batch.first().map(|event| event.cursor).unwrap_or_default();
         let since = Since::read(connection, first).await?;
+        let hosts = hosts(connection, &facts, &before).await?;
         let mut planned: Vec<Planned> = Vec::new();
         let mut called_off: Vec<&Work> = Vec::new();
         for (event, id, fact) in facts {
-            let follows = what_follows(event, fact, &mut ended)?;
-            let Follows { kind, visit, revision } = &follows;
+            let follows = what_follows(event, fact, &mut before)?;
+            let Follows { kind, visit, revision, .. } = &follows;
             let stale = |work: &&Work| {
                 let kind = Kind::named(&work.kind);
                 work.appointment_id == id && follows.calls_off(kind, work.version.unsigned_abs())
@@ -98,10 +99,13 @@ impl Reactor for Scheduler {
                 .filter(|planned| follows.calls_off(Some(planned.plan.kind), planned.plan.version))
                 .for_each(Planned::call_off);
             let Some(kind) = kind else { continue };
-            for plan in plans_for(id, visit, (event.occurred_at, *kind), *revision) {
+            let news = (event.occurred_at, *kind);
+            let host = host_plan(id, visit, news, *revision).filter(|_| hosts.are_told(event));
+            for plan in plans_for(id, visit, news, *revision).into_iter().chain(host) {
                 let new = !known.contains_key(&notification_id(&plan).uuid());
                 if new && since.plans(plan.kind, event.cursor) {
-                    planned.push(plan_one(event, plan)?);
+                    let needless = hosts.did_it_themselves(event, &follows.staff());
+                    planned.push(plan_one(event, plan, needless)?);
                 }
             }
         }
@@ -123,6 +127,8 @@ struct Follows {
     visit: Visit,
     /// How often it was changed by now.
     revision: u32,
+    /// Who was to serve before, when it was moved.
+    before: Option<StaffId>,
 }
 
 impl Follows {
@@ -133,10 +139,34 @@ impl Follows {
         let expects_them = !kind.is_some_and(Kind::is_farewell);
         version <= self.revision || (over && expects_them && version == self.revision + 1)
     }
+
+    /// Whoever serves, or was to.
+    fn staff(&self) -> Vec<StaffId> {
+        self.before.into_iter().chain([self.visit.staff_id]).collect()
+    }
 }
 
-fn is_end(fact: &AppointmentEvent) -> bool {
-    message_of(fact).is_none_or(Kind::is_farewell)
+type Fact<'a> = (&'a Recorded, AppointmentId, AppointmentEvent);
+
+/// What was agreed before each event that is not the first of its visit.
+async fn before(
+    connection: &mut PgConnection,
+    facts: &[Fact<'_>],
+) -> Result<HashMap<Uuid, Agreed>, Failure> {
+    let changes = facts.iter().map(|(event, ..)| *event).filter(|event| event.sequence > 1);
+    agreed::before(connection, &changes.collect::<Vec<_>>()).await
+}
+
+async fn hosts(
+    connection: &mut PgConnection,
+    facts: &[Fact<'_>],
+    before: &HashMap<Uuid, Agreed>,
+) -> Result<Hosts, Failure> {
+    let agreed = facts.iter().filter_map(|(.., fact)| fact.clone().agreed());
+    let mut staff: Vec<StaffId> = agreed.map(|(visit, _)| visit.staff_id).collect();
+    staff.extend(before.values().map(|(visit, _)| visit.staff_id));
+    let events: Vec<&Recorded> = facts.iter().map(|(event, ..)| *event).collect();
+    Hosts::read(connection, &events, &staff).await
 }
 
 /// The message that says what happened; `None` when nobody need be told.
@@ -154,13 +184,14 @@ const fn message_of(fact: &AppointmentEvent) -> Option<Kind> {
 fn what_follows(
     event: &Recorded,
     fact: AppointmentEvent,
-    ended: &mut HashMap<Uuid, Agreed>,
+    before: &mut HashMap<Uuid, Agreed>,
 ) -> Result<Follows, Failure> {
     let kind = message_of(&fact);
-    let agreed = fact.agreed().or_else(|| ended.remove(&event.event_id));
+    let before = before.remove(&event.event_id);
+    let was = before.as_ref().map(|(visit, _)| visit.staff_id);
     let missing = || Failure::Poison("a visit ended that was never agreed".into());
-    let (visit, revision) = agreed.ok_or_else(missing)?;
-    Ok(Follows { kind, visit, revision })
+    let (visit, revision) = fact.agreed().or(before).ok_or_else(missing)?;
+    Ok(Follows { kind, visit, revision, before: was.filter(|_| kind == Some(Kind::Rescheduled)) })
 }
 
 fn poison<E: std::error::Error + Send + Sync + 'static>(error: E) -> Failure {
@@ -172,8 +203,16 @@ fn can_stop(work: &Work) -> bool {
     matches!(work.state.as_str(), "pending" | "offered")
 }
 
-fn plan_one(event: &Recorded, plan: Plan) -> Result<Planned, Failure> {
-    let command = NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at };
+/// `needless` is true when a host would be told of what they did themselves.
+fn plan_one(event: &Recorded, plan: Plan, needless: bool) -> Result<Planned, Failure> {
+    let command = match plan.kind.recipient() {
+        Recipient::Host if needless => {
+            NotificationCommand::Skip { plan: plan.clone(), reason: "own_change".to_owned() }
+        }
+        Recipient::Host | Recipient::Guest => {
+            NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at }
+        }
+    };
     let events = Notification::default().decide(command).map_err(poison)?;
     let (business_id, origin) = (event.business_id, event.origin());
     Ok(Planned { business_id, origin, plan, events, there: None })
@@ -371,7 +410,7 @@ mod tests {
             price: Money { amount: 0, currency: Currency::USD },
             reminder_offsets_minutes: vec![],
         };
-        Follows { kind, visit, revision }
+        Follows { kind, visit, revision, before: None }
     }
 
     /// The versions, from 1 to 4, that are called off.

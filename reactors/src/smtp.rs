@@ -119,15 +119,21 @@ impl Smtp {
     }
 
     /// The message, named after what it is so that a second copy could be recognised.
-    pub(crate) fn message(&self, work: &Work, mail: &Mail, to: &str) -> Result<Message, BoxError> {
+    pub(crate) fn message(
+        &self,
+        work: &Work,
+        mail: &Mail,
+        to: &[String],
+    ) -> Result<Message, BoxError> {
         let address = self.from.email.clone();
         let id = format!("<{}.{}@{}>", work.notification_id, work.version, address.domain());
-        Ok(Message::builder()
+        let mut message = Message::builder()
             .message_id(Some(id))
-            .from(Mailbox::new(Some(mail.from_name.clone()), address))
-            .to(Mailbox::new(None, Address::from_str(to)?))
-            .subject(mail.subject.clone())
-            .multipart(body(mail)?)?)
+            .from(Mailbox::new(Some(mail.from_name.clone()), address));
+        for to in to {
+            message = message.to(Mailbox::new(None, Address::from_str(to)?));
+        }
+        Ok(message.subject(mail.subject.clone()).multipart(body(mail)?)?)
     }
 
     /// Everything up to RCPT. Nothing has been sent if this fails.

@@ -18,12 +18,45 @@ pub enum Kind {
     Rescheduled,
     /// "You are not expected any more."
     Cancellation,
+    /// "Somebody comes."
+    HostBooked,
+    /// "They come at another time."
+    HostRescheduled,
+    /// "They do not come."
+    HostCancelled,
+}
+
+/// Whom a message is for. Where they are reached is found out when it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recipient {
+    /// Who comes.
+    Guest,
+    /// Who serves them; where that address is not known, the owners of the business.
+    Host,
+}
+
+impl Recipient {
+    /// The name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Host => "host",
+        }
+    }
 }
 
 impl Kind {
     /// Each of them.
-    pub const ALL: [Self; 4] =
-        [Self::Confirmation, Self::Reminder, Self::Rescheduled, Self::Cancellation];
+    pub const ALL: [Self; 7] = [
+        Self::Confirmation,
+        Self::Reminder,
+        Self::Rescheduled,
+        Self::Cancellation,
+        Self::HostBooked,
+        Self::HostRescheduled,
+        Self::HostCancelled,
+    ];
 
     /// By its name in tables.
     #[must_use]
@@ -35,8 +68,34 @@ impl Kind {
     #[must_use]
     pub const fn is_farewell(self) -> bool {
         match self {
-            Self::Cancellation => true,
-            Self::Confirmation | Self::Reminder | Self::Rescheduled => false,
+            Self::Cancellation | Self::HostCancelled => true,
+            Self::Confirmation
+            | Self::Reminder
+            | Self::Rescheduled
+            | Self::HostBooked
+            | Self::HostRescheduled => false,
+        }
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub const fn recipient(self) -> Recipient {
+        match self {
+            Self::Confirmation | Self::Reminder | Self::Rescheduled | Self::Cancellation => {
+                Recipient::Guest
+            }
+            Self::HostBooked | Self::HostRescheduled | Self::HostCancelled => Recipient::Host,
+        }
+    }
+
+    /// What the host is told when guests are told this.
+    #[must_use]
+    pub const fn for_host(self) -> Option<Self> {
+        match self {
+            Self::Confirmation => Some(Self::HostBooked),
+            Self::Rescheduled => Some(Self::HostRescheduled),
+            Self::Cancellation => Some(Self::HostCancelled),
+            Self::Reminder | Self::HostBooked | Self::HostRescheduled | Self::HostCancelled => None,
         }
     }
 
@@ -48,6 +107,9 @@ impl Kind {
             Self::Reminder => "reminder",
             Self::Rescheduled => "rescheduled",
             Self::Cancellation => "cancellation",
+            Self::HostBooked => "host_booked",
+            Self::HostRescheduled => "host_rescheduled",
+            Self::HostCancelled => "host_cancelled",
         }
     }
 }
@@ -113,9 +175,9 @@ pub fn notification_id(plan: &Plan) -> NotificationId {
     NotificationId::new(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
 }
 
-/// Every message of a visit that was agreed or called off at `at` and changed `revision` times before:
-/// one that says so, and unless it was called off one reminder an offset. A reminder that was due
-/// before that is in the list too, to be recorded as skipped.
+/// Every message to the guest of a visit that was agreed or called off at `at` and changed `revision`
+/// times before: one that says so, and unless it was called off one reminder an offset. A reminder that
+/// was due before that is in the list too, to be recorded as skipped.
 #[must_use]
 pub fn plans_for(
     appointment_id: AppointmentId,
@@ -123,22 +185,40 @@ pub fn plans_for(
     (at, notice): (Timestamp, Kind),
     revision: u32,
 ) -> Vec<Plan> {
-    let expires_at = visit.slot.start();
-    let plan = |kind, offset_minutes, due_at| Plan {
+    let at_once = plan_at_once(appointment_id, visit, (at, notice), revision);
+    let offsets: &[u32] = if notice.is_farewell() { &[] } else { &visit.reminder_offsets_minutes };
+    let reminders = offsets.iter().map(|&offset_minutes| {
+        let ahead = SignedDuration::from_mins(offset_minutes.into());
+        let due_at = at_once.expires_at.checked_sub(ahead).unwrap_or(Timestamp::MIN);
+        Plan { kind: Kind::Reminder, offset_minutes, due_at, ..at_once.clone() }
+    });
+    std::iter::once(at_once.clone()).chain(reminders).collect()
+}
+
+/// What the host is told when the guest is told this; `None` when nothing.
+#[must_use]
+pub fn host_plan(
+    appointment_id: AppointmentId,
+    visit: &Visit,
+    (at, notice): (Timestamp, Kind),
+    revision: u32,
+) -> Option<Plan> {
+    Some(plan_at_once(appointment_id, visit, (at, notice.for_host()?), revision))
+}
+
+fn plan_at_once(
+    appointment_id: AppointmentId,
+    visit: &Visit,
+    (due_at, kind): (Timestamp, Kind),
+    revision: u32,
+) -> Plan {
+    Plan {
         appointment_id,
         kind,
         channel: Channel::Email,
-        offset_minutes,
+        offset_minutes: 0,
         version: revision + 1,
         due_at,
-        expires_at,
-    };
-    let offsets: &[u32] = if notice.is_farewell() { &[] } else { &visit.reminder_offsets_minutes };
-    let notice = plan(notice, 0, at);
-    let reminders = offsets.iter().map(|&offset| {
-        let ahead = SignedDuration::from_mins(offset.into());
-        let due_at = expires_at.checked_sub(ahead).unwrap_or(Timestamp::MIN);
-        plan(Kind::Reminder, offset, due_at)
-    });
-    std::iter::once(notice).chain(reminders).collect()
+        expires_at: visit.slot.start(),
+    }
 }

@@ -33,6 +33,9 @@ pub(crate) struct ProfileAnswer {
     currency: Currency,
     /// How long before an appointment its reminders are due, in elapsed minutes.
     reminder_offsets_minutes: Vec<u32>,
+    /// Whether whoever serves is mailed about bookings, moves and cancellations; the owners, where the staff
+    /// member has no e-mail address.
+    host_notices: bool,
     booking_policy: PolicyAnswer,
 }
 
@@ -85,6 +88,7 @@ impl From<&Profile> for ProfileAnswer {
             locale: profile.locale.clone(),
             currency: profile.currency,
             reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
+            host_notices: profile.host_notices,
             booking_policy: (&profile.booking_policy).into(),
         }
     }
@@ -109,6 +113,7 @@ pub(crate) struct ProfilePatch {
     #[schema(value_type = Option<String>)]
     currency: Option<Currency>,
     reminder_offsets_minutes: Option<Vec<u32>>,
+    host_notices: Option<bool>,
     #[serde(default, deserialize_with = "maybe_object")]
     booking_policy: Option<PolicyPatch>,
 }
@@ -235,6 +240,7 @@ pub(crate) async fn patch_profile(
         locale: patch.locale,
         currency: patch.currency,
         reminder_offsets_minutes: patch.reminder_offsets_minutes,
+        host_notices: patch.host_notices,
         booking_policy: patch.booking_policy.map(PolicyChange::from),
     };
     let command = BusinessCommand::ChangeProfile { change, expected };

@@ -9,7 +9,7 @@ use testkit::{
 
 use crate::{
     calendar_files::read,
-    reminders::{in_the_table, mails_to, until},
+    reminders::{in_the_table, mails_to, only_guests_are_told, until},
     salon::{Salon, path_of, start_in, text},
     stand::Stand,
 };
@@ -100,6 +100,7 @@ async fn what_is_booked_again_or_has_begun_calls_the_mail_about_its_end_off() {
     let stand = Stand::new().await;
     let mut process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
     // The mail server does not take it, and the next try is seconds away.
     let waits = "kind = 'cancellation' AND state = 'pending' AND attempts = 1";
     let (again, _) = confirmed(&salon, 3_000).await;
@@ -139,6 +140,7 @@ async fn reading_the_feed_anew_tells_nobody_again_and_not_of_what_was_before_a_k
     let stand = Stand::new().await;
     let mut process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
     let (first, _) = confirmed(&salon, 3_000).await;
     change(&salon, &first, "cancel", &json!({})).await;
     until(&salon, &first, "cancellation", "sent").await;

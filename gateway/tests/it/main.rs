@@ -12,6 +12,7 @@ mod change_mails;
 mod cluster;
 mod explain;
 mod faults;
+mod host_notices;
 mod identity;
 mod manage;
 mod odd_peers;

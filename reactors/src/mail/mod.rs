@@ -1,8 +1,11 @@
-//! What guests read.
+//! What guests and hosts read.
 
-use domain::{TimeSlot, Zone, appointment::Visit, business::BusinessState, notification::Kind};
+mod guest;
+mod host;
+
+use domain::{StaffId, Zone, appointment::Visit, business::BusinessState};
 use jiff::Timestamp;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use projections::agenda::Contact;
 
 use crate::ics::Invitation;
@@ -29,12 +32,14 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 13] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
+    ("host.html", include_str!("templates/host.html")),
+    ("host.txt", include_str!("templates/host.txt")),
     ("reminder.html", include_str!("templates/reminder.html")),
     ("reminder.txt", include_str!("templates/reminder.txt")),
     ("rescheduled.html", include_str!("templates/rescheduled.html")),
@@ -42,6 +47,17 @@ const TEMPLATES: [(&str, &str); 11] = [
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
 ];
+
+/// What a mail is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a> {
+    /// As it is now.
+    pub(crate) business: &'a BusinessState,
+    /// As agreed, or as it was to be when it was called off.
+    pub(crate) visit: &'a Visit,
+    /// What was agreed before it was moved.
+    pub(crate) previous: Option<&'a Visit>,
+}
 
 impl Mails {
     pub(crate) fn try_new() -> Result<Self, TemplateError> {
@@ -56,53 +72,19 @@ impl Mails {
         Ok(Self { templates })
     }
 
-    /// The kind names the template. `previous` is when the visit was to be before it was moved.
-    pub(crate) fn render(
+    /// Both forms of a mail.
+    fn render(
         &self,
-        kind: Kind,
-        state: &BusinessState,
-        (visit, previous): (&Visit, Option<TimeSlot>),
-        contact: &Contact,
-        manage_url: &str,
+        template: &str,
+        about: &About<'_>,
+        subject: String,
+        values: &Value,
     ) -> Result<Mail, TemplateError> {
-        let profile = &state.profile.value;
-        // A service or staff member may be gone by now; the visit stands all the same.
-        let service = state.services.get(&visit.service_id).map(|s| s.value.name.as_str());
-        let staff = state.staff.get(&visit.staff_id).map(|s| s.value.name.as_str());
-        let start = visit.slot.start();
-        let when = local(start, &profile.timezone);
-        let guest_zone = contact.timezone.as_deref().and_then(|name| name.parse::<Zone>().ok());
-        let there = |at: Timestamp, here: &str| {
-            guest_zone.as_ref().map(|zone| local(at, zone)).filter(|there| there != here)
-        };
-        let was = previous.map(|slot| (slot.start(), local(slot.start(), &profile.timezone)));
-        let values = context! {
-            business => &profile.name,
-            address => &profile.address,
-            contact => &profile.contact,
-            guest => &contact.name,
-            service => service,
-            staff => staff,
-            guest_when => there(start, &when),
-            when => when,
-            manage => if kind.is_farewell() { "See your visit" } else { "See or cancel your visit" },
-            manage_url => manage_url,
-            guest_was => was.as_ref().and_then(|(at, here)| there(*at, here)),
-            was => was.map(|(_, here)| here),
-        };
         let part = |suffix| -> Result<String, TemplateError> {
-            Ok(self.templates.get_template(&format!("{kind}.{suffix}"))?.render(&values)?)
+            Ok(self.templates.get_template(&format!("{template}.{suffix}"))?.render(values)?)
         };
-        let what = service.unwrap_or("your appointment");
-        let news = match kind {
-            Kind::Confirmation => "Booked",
-            Kind::Reminder => "Reminder",
-            Kind::Rescheduled => "Moved",
-            Kind::Cancellation => "Cancelled",
-        };
-        let subject = format!("{news}: {what} at {}", profile.name);
         Ok(Mail {
-            from_name: profile.name.clone(),
+            from_name: about.business.profile.value.name.clone(),
             subject,
             text: part("txt")?,
             html: part("html")?,
@@ -111,7 +93,44 @@ impl Mails {
     }
 }
 
-/// The day and time as a guest reads it, with the zone.
+impl About<'_> {
+    /// A service may be gone by now; the visit stands all the same.
+    fn service(&self) -> Option<&str> {
+        let service = self.business.services.get(&self.visit.service_id);
+        service.map(|service| service.value.name.as_str())
+    }
+
+    /// So may the staff member.
+    fn staff(&self, staff_id: StaffId) -> Option<&str> {
+        self.business.staff.get(&staff_id).map(|member| member.value.name.as_str())
+    }
+
+    /// In the time of the business.
+    fn when(&self) -> String {
+        self.local(self.visit)
+    }
+
+    fn was(&self) -> Option<String> {
+        self.previous.map(|visit| self.local(visit))
+    }
+
+    fn local(&self, visit: &Visit) -> String {
+        local(visit.slot.start(), &self.business.profile.value.timezone)
+    }
+
+    /// The same moment in the guest's own time, unless that is how the business says it, too.
+    fn there(&self, visit: &Visit, zone: Option<&Zone>) -> Option<String> {
+        let there = zone.map(|zone| local(visit.slot.start(), zone));
+        there.filter(|there| *there != self.local(visit))
+    }
+}
+
+/// The guest's own zone, when they named one.
+fn zone_of(contact: &Contact) -> Option<Zone> {
+    contact.timezone.as_deref().and_then(|name| name.parse().ok())
+}
+
+/// The day and time as people read it, with the zone.
 fn local(at: Timestamp, zone: &Zone) -> String {
     let zoned = at.to_zoned(zone.tz().clone());
     format!("{} ({})", zoned.strftime("%A, %-d %B %Y, %H:%M %Z"), zone.name())

@@ -1,6 +1,7 @@
 use domain::{
-    Aggregate, Currency, CustomerId, Money, ServiceId, StaffId,
+    Aggregate, Currency, CustomerId, Money, ServiceId, TimeSlot,
     business::{Business, BusinessEvent, Profile, Service, StaffMember},
+    notification::{Kind, Recipient},
 };
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -9,43 +10,68 @@ use super::*;
 
 const MANAGE_URL: &str = "https://book.example/salons/api/v1/public/appointments/AQ-_";
 
-fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
-    let (service_id, staff_id) = (ServiceId::new(Uuid::nil()), StaffId::new(Uuid::nil()));
-    let zone = "America/New_York".parse().unwrap();
-    let price = Money { amount: 4500, currency: Currency::USD };
-    let mut business = Business::default();
-    business.apply(BusinessEvent::Registered {
-        profile: Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone),
-    });
-    business
-        .apply(BusinessEvent::ServiceAdded { service_id, service: Service::new("Cut", 30, price) });
-    let member = StaffMember::new("Dana");
-    business.apply(BusinessEvent::StaffAdded { staff_id, member });
+const PRICE: Money = Money { amount: 4500, currency: Currency::USD };
+
+fn visit() -> Visit {
     let start: Timestamp = "2026-07-06T13:00:00Z".parse().unwrap();
-    let visit = Visit {
-        staff_id,
-        service_id,
+    Visit {
+        staff_id: StaffId::new(Uuid::nil()),
+        service_id: ServiceId::new(Uuid::nil()),
         customer_id: CustomerId::new(Uuid::nil()),
         slot: TimeSlot::lasting(start, 30).unwrap(),
         buffer_before_minutes: 0,
         buffer_after_minutes: 0,
-        price,
+        price: PRICE,
         reminder_offsets_minutes: vec![],
+    }
+}
+
+fn business(profile: Profile) -> Business {
+    let (service_id, service) = (ServiceId::new(Uuid::nil()), Service::new("Cut", 30, PRICE));
+    let mut business = Business::default();
+    business.apply(BusinessEvent::Registered { profile });
+    business.apply(BusinessEvent::ServiceAdded { service_id, service });
+    for (n, name) in [(0, "Dana"), (1, "Olga")] {
+        let (staff_id, member) = (StaffId::new(Uuid::from_u128(n)), StaffMember::new(name));
+        business.apply(BusinessEvent::StaffAdded { staff_id, member });
+    }
+    business
+}
+
+fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
+    let zone = "America/New_York".parse().unwrap();
+    let business = business(Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone));
+    let visit = visit();
+    let earlier = visit.slot.start() - SignedDuration::from_hours(24);
+    let before = Visit {
+        staff_id: StaffId::new(Uuid::from_u128(1)),
+        slot: TimeSlot::lasting(earlier, 30).unwrap(),
+        ..visit.clone()
     };
-    let before = (kind == Kind::Rescheduled).then(|| start - SignedDuration::from_hours(24));
-    let previous = before.and_then(|start| TimeSlot::lasting(start, 30));
     let contact = Contact {
         name: guest.into(),
-        email: None,
-        phone: None,
+        email: Some("ada@example.com".into()),
+        phone: Some("+1 555 0100".into()),
         timezone: timezone.map(str::to_owned),
-        notes: None,
-        cancel_reason: None,
+        notes: Some("First line\n<b>second</b>".into()),
+        cancel_reason: Some("<i>ill</i>".into()),
     };
-    Mails::try_new()
-        .unwrap()
-        .render(kind, business.registered().unwrap(), (&visit, previous), &contact, MANAGE_URL)
-        .unwrap()
+    let moved = matches!(kind, Kind::Rescheduled | Kind::HostRescheduled);
+    let previous = moved.then_some(&before);
+    let about = About { business: business.registered().unwrap(), visit: &visit, previous };
+    let mails = Mails::try_new().unwrap();
+    match kind.recipient() {
+        Recipient::Guest => mails.to_guest(kind, &about, &contact, MANAGE_URL).unwrap(),
+        Recipient::Host => mails.to_host(kind, &about, Some(&contact), true).unwrap(),
+    }
+}
+
+fn to_guests() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| kind.recipient() == Recipient::Guest)
+}
+
+fn to_hosts() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| kind.recipient() == Recipient::Host)
 }
 
 #[test]
@@ -64,7 +90,7 @@ fn a_mail_shows_business_time_and_the_guests_own_when_they_differ() {
 
 #[test]
 fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
-    for kind in Kind::ALL {
+    for kind in to_guests() {
         let mail = render(kind, "Ada", None);
         let or_cancel = if kind.is_farewell() { "" } else { " or cancel" };
         let line = format!("\nSee{or_cancel} your visit: {MANAGE_URL}\n");
@@ -114,4 +140,50 @@ fn a_visit_that_was_called_off_says_which() {
             assert!(part.contains(fact), "{fact}: {part}");
         }
     }
+}
+
+#[test]
+fn a_host_reads_who_comes_and_when_and_never_the_guests_link() {
+    for kind in to_hosts() {
+        let mail = render(kind, "Ada <Guest>", Some("Europe/London"));
+        let facts = ["Cut", "Dana", "6 July 2026, 09:00 EDT", "14:00 BST", "ada@example.com"];
+        for part in [&mail.text, &mail.html] {
+            for fact in facts.into_iter().chain(["+1 555 0100", "First line", "by the guest"]) {
+                assert!(part.contains(fact), "{fact}: {part}");
+            }
+            assert!(!part.contains(MANAGE_URL), "{part}");
+        }
+        assert!(mail.text.contains("Guest: Ada <Guest>"), "{}", mail.text);
+        for markup in ["<Guest>", "<b>", "<i>"] {
+            assert!(!mail.html.contains(markup), "{}", mail.html);
+        }
+        assert!(mail.html.contains("Ada &lt;Guest&gt;"), "{}", mail.html);
+        assert!(mail.subject.contains("Cut, Monday, 6 July 2026, 09:00 EDT"), "{}", mail.subject);
+    }
+}
+
+#[test]
+fn a_host_reads_what_it_was_before_and_why_it_is_not() {
+    let mail = render(Kind::HostRescheduled, "Ada", None);
+    for part in [&mail.text, &mail.html] {
+        for fact in ["Sunday, 5 July 2026, 09:00 EDT", ", with Olga", "With", "Dana"] {
+            assert!(part.contains(fact), "{fact}: {part}");
+        }
+        assert!(!part.contains("ill"), "{part}");
+    }
+    let mail = render(Kind::HostCancelled, "Ada", None);
+    assert!(mail.text.contains("Reason: <i>ill</i>"), "{}", mail.text);
+    assert!(mail.html.contains("&lt;i&gt;ill&lt;&#x2f;i&gt;"), "{}", mail.html);
+    assert!(!render(Kind::HostBooked, "Ada", None).text.contains("ill"));
+}
+
+#[test]
+fn a_host_is_told_of_a_guest_who_was_erased_without_their_data() {
+    let business = business(Profile::new("Salon".into(), "salon".into(), Zone::UTC));
+    let visit = visit();
+    let about = About { business: business.registered().unwrap(), visit: &visit, previous: None };
+    let mails = Mails::try_new().unwrap();
+    let mail = mails.to_host(Kind::HostBooked, &about, None, false).unwrap();
+    assert!(mail.text.contains("When: Monday, 6 July 2026, 13:00 UTC"), "{}", mail.text);
+    assert!(!mail.text.contains("Guest:"), "{}", mail.text);
 }

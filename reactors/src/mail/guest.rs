@@ -1,0 +1,46 @@
+use domain::notification::Kind;
+use minijinja::context;
+use projections::agenda::Contact;
+
+use super::{About, Mail, Mails, TemplateError, zone_of};
+
+impl Mails {
+    /// To the guest. The kind names the template.
+    pub(crate) fn to_guest(
+        &self,
+        kind: Kind,
+        about: &About<'_>,
+        contact: &Contact,
+        manage_url: &str,
+    ) -> Result<Mail, TemplateError> {
+        let About { business, visit, previous } = *about;
+        let (profile, zone) = (&business.profile.value, zone_of(contact));
+        let service = about.service();
+        let values = context! {
+            business => &profile.name,
+            address => &profile.address,
+            contact => &profile.contact,
+            guest => &contact.name,
+            service => service,
+            staff => about.staff(visit.staff_id),
+            when => about.when(),
+            guest_when => about.there(visit, zone.as_ref()),
+            was => about.was(),
+            guest_was => previous.and_then(|before| about.there(before, zone.as_ref())),
+            manage => if kind.is_farewell() { "See your visit" } else { "See or cancel your visit" },
+            manage_url => manage_url,
+        };
+        let what = service.unwrap_or("your appointment");
+        let subject = format!("{}: {what} at {}", news(kind), profile.name);
+        self.render(kind.as_str(), about, subject, &values)
+    }
+}
+
+const fn news(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Confirmation | Kind::HostBooked => "Booked",
+        Kind::Reminder => "Reminder",
+        Kind::Rescheduled | Kind::HostRescheduled => "Moved",
+        Kind::Cancellation | Kind::HostCancelled => "Cancelled",
+    }
+}
