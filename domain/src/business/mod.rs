@@ -2,6 +2,7 @@
 //! all of it is closed.
 
 mod aggregate;
+mod branding;
 mod closure;
 mod command;
 mod error;
@@ -16,6 +17,7 @@ mod staff;
 mod tests;
 
 pub use aggregate::{Business, BusinessState, Versioned};
+pub use branding::{Branding, BrandingChange};
 pub use closure::{Closure, Closures};
 pub use command::BusinessCommand;
 pub use error::BusinessError;

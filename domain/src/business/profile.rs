@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{BookingPolicy, PolicyChange};
+use super::{BookingPolicy, Branding, BrandingChange, PolicyChange};
 use crate::{Currency, Fields, Zone};
 
 /// What a business says of itself, and its policies.
@@ -27,6 +27,9 @@ pub struct Profile {
     /// Whether whoever serves is mailed about bookings, moves and cancellations.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub host_notices: bool,
+    /// How mails and pages show whose they are.
+    #[serde(default, skip_serializing_if = "Branding::is_empty")]
+    pub branding: Branding,
     /// What guests may book, and when.
     pub booking_policy: BookingPolicy,
 }
@@ -52,6 +55,7 @@ pub struct ProfileChange {
     pub currency: Option<Currency>,
     pub reminder_offsets_minutes: Option<Vec<u32>>,
     pub host_notices: Option<bool>,
+    pub branding: Option<BrandingChange>,
     pub booking_policy: Option<PolicyChange>,
 }
 
@@ -72,6 +76,7 @@ impl Profile {
             currency: Currency::USD,
             reminder_offsets_minutes: vec![1440, 60],
             host_notices: true,
+            branding: Branding::default(),
             booking_policy: BookingPolicy::default(),
         }
     }
@@ -91,6 +96,9 @@ impl Profile {
         put(&mut self.currency, change.currency);
         put(&mut self.reminder_offsets_minutes, change.reminder_offsets_minutes);
         put(&mut self.host_notices, change.host_notices);
+        if let Some(branding) = change.branding {
+            self.branding = self.branding.with(branding);
+        }
         if let Some(policy) = change.booking_policy {
             self.booking_policy = self.booking_policy.with(policy);
         }
@@ -129,6 +137,7 @@ impl Profile {
                 "must not repeat another offset",
             );
         }
+        self.branding.validate(fields);
         self.booking_policy.validate(fields);
     }
 }

@@ -135,6 +135,35 @@ async fn the_owner_is_told_for_whom_has_no_address_but_not_of_their_own_doing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mails_and_the_public_page_show_the_branding_of_the_business() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let page = format!("/api/v1/public/businesses/{}", salon.handle);
+    let none = json!({"logo_url": null, "color": null, "sign_off": null});
+    assert_eq!(salon.guest.read(&page).await.expect(200)["branding"], none);
+    let logo = "https://salon.example/logo.png?a=1&b=2";
+    salon.set(&json!({"branding": {"logo_url": logo, "sign_off": "See you <soon>"}})).await;
+    salon.set(&json!({"branding": {"color": "#ffee00"}})).await;
+    let branding = json!({"logo_url": logo, "color": "#ffee00", "sign_off": "See you <soon>"});
+    assert_eq!(salon.guest.read(&page).await.expect(200)["branding"], branding);
+    let (id, _) = booked(&salon).await;
+    let guests = mail_of(&stand, &salon, &id, "confirmation").await;
+    let hosts = mail_of(&stand, &salon, &id, "host_booked").await;
+    assert!(guests.text.unwrap().contains("See you <soon>"));
+    let html = guests.html.unwrap();
+    assert!(html.contains("See you &lt;soon&gt;"), "{html}");
+    for html in [html, hosts.html.unwrap()] {
+        assert!(html.contains("logo.png?a=1&amp;b=2\""), "{html}");
+        assert!(html.contains("background:#ffee00;color:#000000"), "{html}");
+    }
+    salon.set(&json!({"branding": {"logo_url": null, "color": null, "sign_off": null}})).await;
+    assert_eq!(salon.guest.read(&page).await.expect(200)["branding"], none);
+    stand.addresses.caught_up().await;
+    replay(&stand, &["all", "--verify"]).await.assert_equal(false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_business_that_wants_no_notices_gets_none_and_doctor_knows() {
     let stand = Stand::new().await;
     let process = stand.serve().await;

@@ -2,7 +2,7 @@ use domain::notification::Kind;
 use minijinja::context;
 use projections::agenda::Contact;
 
-use super::{About, Mail, Mails, TemplateError, zone_of};
+use super::{About, Mail, Mails, TemplateError, brand, zone_of};
 
 impl Mails {
     /// To the guest. The kind names the template.
@@ -17,6 +17,7 @@ impl Mails {
         let (profile, zone) = (&business.profile.value, zone_of(contact));
         let service = about.service();
         let values = context! {
+            brand => brand::values(&profile.branding),
             business => &profile.name,
             address => &profile.address,
             contact => &profile.contact,

@@ -2,7 +2,7 @@ use domain::notification::Kind;
 use minijinja::context;
 use projections::agenda::Contact;
 
-use super::{About, Mail, Mails, TemplateError, zone_of};
+use super::{About, Mail, Mails, TemplateError, brand, zone_of};
 
 impl Mails {
     /// To whoever serves. Never with the guest's link: it is theirs alone. `contact` is absent once it is
@@ -20,6 +20,7 @@ impl Mails {
         let moved_from = previous.map(|before| before.staff_id).filter(|id| *id != visit.staff_id);
         let headline = headline(kind);
         let values = context! {
+            brand => brand::values(&business.profile.value.branding),
             business => &business.profile.value.name,
             headline => headline,
             by => if by_guest { "the guest" } else { "the business" },

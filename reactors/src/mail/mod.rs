@@ -1,5 +1,6 @@
 //! What guests and hosts read.
 
+mod brand;
 mod guest;
 mod host;
 
@@ -32,7 +33,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 13] = [
+const TEMPLATES: [(&str, &str); 14] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
@@ -44,6 +45,7 @@ const TEMPLATES: [(&str, &str); 13] = [
     ("reminder.txt", include_str!("templates/reminder.txt")),
     ("rescheduled.html", include_str!("templates/rescheduled.html")),
     ("rescheduled.txt", include_str!("templates/rescheduled.txt")),
+    ("row.html", include_str!("templates/row.html")),
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
 ];

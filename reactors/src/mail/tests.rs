@@ -1,6 +1,6 @@
 use domain::{
     Aggregate, Currency, CustomerId, Money, ServiceId, TimeSlot,
-    business::{Business, BusinessEvent, Profile, Service, StaffMember},
+    business::{Branding, Business, BusinessEvent, Profile, Service, StaffMember},
     notification::{Kind, Recipient},
 };
 use jiff::SignedDuration;
@@ -40,7 +40,15 @@ fn business(profile: Profile) -> Business {
 
 fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
     let zone = "America/New_York".parse().unwrap();
-    let business = business(Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone));
+    let mut profile = Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone);
+    profile.address = Some("1 Main St\n3rd <floor>".into());
+    profile.contact = Some("+1 555 0199 <desk>".into());
+    profile.branding = Branding {
+        logo_url: Some("https://salon.example/logo.png?a=1&b=\"2\"".into()),
+        color: Some("#FFEE00".into()),
+        sign_off: Some("Warmly,\n<Dana>".into()),
+    };
+    let business = business(profile);
     let visit = visit();
     let earlier = visit.slot.start() - SignedDuration::from_hours(24);
     let before = Visit {
@@ -186,4 +194,53 @@ fn a_host_is_told_of_a_guest_who_was_erased_without_their_data() {
     let mail = mails.to_host(Kind::HostBooked, &about, None, false).unwrap();
     assert!(mail.text.contains("When: Monday, 6 July 2026, 13:00 UTC"), "{}", mail.text);
     assert!(!mail.text.contains("Guest:"), "{}", mail.text);
+}
+
+#[test]
+fn mails_are_dressed_in_the_colours_of_their_business() {
+    for kind in Kind::ALL {
+        let mail = render(kind, "Ada", None);
+        for dress in [
+            "background:#ffee00;color:#000000",
+            "<img src=\"https:&#x2f;&#x2f;salon.example&#x2f;logo.png?a=1&amp;b=&quot;2&quot;\"",
+        ] {
+            assert!(mail.html.contains(dress), "{dress}: {}", mail.html);
+        }
+        // The logo is all that is fetched: no scripts, styles, fonts or other pictures.
+        for foreign in ["<script", "<link", "@import", "url(", "<iframe"] {
+            assert!(!mail.html.contains(foreign), "{foreign}: {}", mail.html);
+        }
+        assert_eq!(mail.html.matches("src=").count(), 1, "{}", mail.html);
+        let signed = kind.recipient() == Recipient::Guest;
+        assert_eq!(mail.text.contains("\nWarmly,\n<Dana>\n"), signed, "{}", mail.text);
+        assert_eq!(mail.html.contains("Warmly,\n&lt;Dana&gt;"), signed, "{}", mail.html);
+    }
+}
+
+#[test]
+fn both_forms_have_every_fact_and_only_one_has_markup() {
+    for kind in to_guests() {
+        let mail = render(kind, "Ada", Some("Europe/London"));
+        for fact in ["Ada", "Cut", "Dana", "09:00 EDT", "14:00 BST", "1 Main St", "+1 555 0199"] {
+            assert!(mail.text.contains(fact), "{fact}: {}", mail.text);
+            assert!(mail.html.contains(fact), "{fact}: {}", mail.html);
+        }
+        for typed in ["<floor>", "<desk>", "<Dana>"] {
+            assert!(mail.text.contains(typed), "{typed}: {}", mail.text);
+            assert!(!mail.html.contains(typed), "{typed}: {}", mail.html);
+        }
+        for markup in ["<p", "<td", "&lt;", "{{", "{%"] {
+            assert!(!mail.text.contains(markup), "{markup}: {}", mail.text);
+        }
+    }
+}
+
+#[test]
+fn a_business_without_branding_has_plain_mails_without_pictures() {
+    let business = business(Profile::new("Salon".into(), "salon".into(), Zone::UTC));
+    let visit = visit();
+    let about = About { business: business.registered().unwrap(), visit: &visit, previous: None };
+    let mail = Mails::try_new().unwrap().to_host(Kind::HostBooked, &about, None, true).unwrap();
+    assert!(mail.html.contains("background:#1d4ed8;color:#ffffff"), "{}", mail.html);
+    assert!(!mail.html.contains("<img"), "{}", mail.html);
 }
