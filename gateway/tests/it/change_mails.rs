@@ -8,7 +8,7 @@ use testkit::{
 };
 
 use crate::{
-    calendar_files::read,
+    calendar_readers::read,
     reminders::{in_the_table, mails_to, only_guests_are_told, until},
     salon::{Salon, path_of, start_in, text},
     stand::Stand,

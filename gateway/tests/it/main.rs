@@ -7,6 +7,7 @@ mod bad_input;
 mod booking;
 mod business;
 mod calendar_files;
+mod calendar_readers;
 mod calendars;
 mod change_mails;
 mod cluster;
