@@ -30,3 +30,4 @@ mod slots;
 mod stand;
 mod storm;
 mod tenancy;
+mod zone_matrix;
