@@ -100,6 +100,7 @@ impl Stock {
             buffer_after_minutes: 0,
             price: Money { amount: 4_500, currency: Currency::USD },
             reminder_offsets_minutes: vec![],
+            offset_seconds: None,
         };
         let book = AppointmentCommand::Book { visit, choice: None };
         match self.appointments.execute(&appointment_id.to_string(), book).await {

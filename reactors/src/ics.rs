@@ -208,6 +208,7 @@ mod tests {
             buffer_after_minutes: 15,
             price,
             reminder_offsets_minutes: vec![],
+            offset_seconds: None,
         };
         let calendar = GuestCalendar {
             appointment_id: AppointmentId::new(Uuid::from_u128(1)),

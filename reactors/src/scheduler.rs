@@ -409,6 +409,7 @@ mod tests {
             buffer_after_minutes: 0,
             price: Money { amount: 0, currency: Currency::USD },
             reminder_offsets_minutes: vec![],
+            offset_seconds: None,
         };
         Follows { kind, visit, revision, before: None }
     }

@@ -120,6 +120,7 @@ pub(super) fn decide(
         buffer_after_minutes: service.buffer_after_minutes,
         price: service.price,
         reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
+        offset_seconds: Some(profile.timezone.offset_seconds(choice.slot.start())),
     };
     let booked = Booked::of(book.appointment_id, &visit);
     let mut unit = UnitOfWork::new(context.clone());

@@ -131,7 +131,11 @@ impl Commands {
         }
         let slot = free(&rules, busy, wish, start, context)
             .map_err(|refusal| booking_refused(start, refusal))?;
-        let visit = Visit { staff_id, slot, ..found.visit.clone() };
+        let mut visit = Visit { staff_id, slot, ..found.visit.clone() };
+        // What stays as it is was agreed by the rules of its own day.
+        if visit != found.visit {
+            visit.offset_seconds = Some(profile.timezone.offset_seconds(slot.start()));
+        }
         let policy = &profile.booking_policy;
         let command = match context.actor {
             Actor::Guest => AppointmentCommand::RescheduleByGuest {

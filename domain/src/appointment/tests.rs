@@ -19,6 +19,7 @@ fn visit() -> Visit {
         buffer_after_minutes: 0,
         price: Money { amount: 4500, currency: Currency::USD },
         reminder_offsets_minutes: vec![60],
+        offset_seconds: None,
     }
 }
 

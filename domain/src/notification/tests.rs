@@ -89,6 +89,7 @@ fn a_visit_that_is_called_off_has_one_message_and_no_reminders() {
         buffer_after_minutes: 0,
         price: Money { amount: 0, currency: Currency::USD },
         reminder_offsets_minutes: vec![1440, 60],
+        offset_seconds: None,
     };
     let (id, now) = (AppointmentId::new(Uuid::from_u128(1)), at("2026-03-01T09:00:00Z"));
     let kinds = |notice| {

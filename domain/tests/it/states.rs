@@ -21,6 +21,7 @@ fn visit(start: &str) -> Visit {
         buffer_after_minutes: 0,
         price: Money { amount: 0, currency: Currency::USD },
         reminder_offsets_minutes: vec![],
+        offset_seconds: None,
     }
 }
 

@@ -30,4 +30,5 @@ mod slots;
 mod stand;
 mod storm;
 mod tenancy;
+mod time_zones;
 mod zone_matrix;

@@ -92,6 +92,7 @@ impl World {
             buffer_after_minutes: 5,
             price: Money { amount: what.into(), currency: Currency::USD },
             reminder_offsets_minutes: vec![],
+            offset_seconds: None,
         };
         let event = match (self.sequences.contains_key(&stream), what % 3) {
             (false, _) => AppointmentEvent::Booked { visit, choice: None },

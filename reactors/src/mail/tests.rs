@@ -23,6 +23,7 @@ fn visit() -> Visit {
         buffer_after_minutes: 0,
         price: PRICE,
         reminder_offsets_minutes: vec![],
+        offset_seconds: None,
     }
 }
 
