@@ -139,6 +139,7 @@ async fn open(commands: &Commands, identity: &Identity, n: usize, staff: usize) 
     let profile = ProfileChange {
         // Otherwise each booking plans mails that are not what is measured.
         reminder_offsets_minutes: Some(vec![]),
+        host_notices: Some(false),
         booking_policy: Some(policy),
         ..ProfileChange::default()
     };

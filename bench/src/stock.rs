@@ -105,6 +105,7 @@ impl Stock {
             class: None,
             subjects: 1,
             series: None,
+            offset_seconds: None,
         };
         let book = AppointmentCommand::Book { visit, choice: None };
         match self.appointments.execute(&appointment_id.to_string(), book).await {

@@ -16,6 +16,7 @@ use crate::{
     directory::{self, Named},
     email::is_email,
     error::Attempt,
+    url,
 };
 
 /// What is changed, and what comes with it outside the events.
@@ -50,6 +51,13 @@ impl Commands {
         {
             let message = "must be an e-mail address".to_owned();
             let error = FieldError { field: "email".to_owned(), message };
+            return Err(CommandError::Refused(BusinessError::Invalid(vec![error])));
+        }
+        if let Some(logo) = logo_of(&change.command)
+            && !url::is_public(logo)
+        {
+            let message = "must be an address that anybody can fetch by https".to_owned();
+            let error = FieldError { field: "branding.logo_url".to_owned(), message };
             return Err(CommandError::Refused(BusinessError::Invalid(vec![error])));
         }
         let _turn = self.turn(context.business_id).await?;
@@ -118,6 +126,12 @@ impl Commands {
         let Some(last) = histories.events(key).last() else { return Ok(Cursor::START) };
         feed::end_of_transaction(self.log.database().pool(), last.cursor).await
     }
+}
+
+/// The logo that is to be shown from now on.
+fn logo_of(command: &BusinessCommand) -> Option<&str> {
+    let BusinessCommand::ChangeProfile { change, .. } = command else { return None };
+    change.branding.as_ref()?.logo_url.as_ref()?.as_deref()
 }
 
 const fn staff_of(command: &BusinessCommand) -> Option<StaffId> {

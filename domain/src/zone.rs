@@ -70,6 +70,12 @@ impl Zone {
         &self.0
     }
 
+    /// How far local time is ahead of UTC at that instant, in seconds.
+    #[must_use]
+    pub fn offset_seconds(&self, at: Timestamp) -> i32 {
+        self.0.to_offset(at).seconds()
+    }
+
     /// The instant of a local time that occurs exactly once.
     ///
     /// # Errors

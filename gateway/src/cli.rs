@@ -14,6 +14,7 @@ use crate::{
     replay::{self, Which},
     serve::{self, Role},
     settings::{Settings, SettingsError},
+    time_zones,
 };
 
 /// Appointments for small businesses: guests book, reminders go out.
@@ -44,6 +45,10 @@ enum Command {
     },
     /// Check the promises on the running system; exits 5 when one is broken.
     Doctor {
+        /// Instead, list the visits to come whose local time is not what was agreed, by the time-zone
+        /// data of this build; exits 5 when there is one.
+        #[arg(long)]
+        time_zones: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -126,7 +131,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Demo => print(&demo::seed(&Settings::from_environment()?).await?.to_string())?,
         Command::Projections { json } => projections(json).await?,
-        Command::Doctor { json } => return doctor(json).await,
+        Command::Doctor { time_zones: true, json } => return time_zones(json).await,
+        Command::Doctor { time_zones: false, json } => return doctor(json).await,
         Command::Events(Events::Show { stream, as_of, json }) => {
             print(&events::show(&database().await?, &stream, as_of, json).await?)?;
         }
@@ -183,6 +189,12 @@ async fn doctor(json: bool) -> anyhow::Result<ExitCode> {
     }
     let broken = findings.iter().any(|finding| finding.broken > 0);
     Ok(if broken { ExitCode::from(CHECK_FAILED) } else { ExitCode::SUCCESS })
+}
+
+async fn time_zones(json: bool) -> anyhow::Result<ExitCode> {
+    let impact = projections::time_zones::impact(&database().await?).await?;
+    print(&if json { serde_json::to_string(&impact)? } else { time_zones::in_words(&impact) })?;
+    Ok(if impact.moved > 0 { ExitCode::from(CHECK_FAILED) } else { ExitCode::SUCCESS })
 }
 
 async fn rebuild(which: Which, options: Options, json: bool) -> anyhow::Result<ExitCode> {

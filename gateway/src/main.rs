@@ -9,6 +9,7 @@ mod replay;
 mod serve;
 mod settings;
 mod system;
+mod time_zones;
 
 use std::{io::IsTerminal, process::ExitCode};
 

@@ -116,17 +116,53 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "every booking and move that the scheduler has seen has its messages planned",
-        "SELECT e.aggregate_id FROM events e, consumer_checkpoint c
-          WHERE e.aggregate_type = 'appointment' AND e.payload ? 'visit'
-            AND c.consumer = 'schedule-reminders'
-            AND (e.transaction_id, e.position) <= (c.transaction_id, c.position)
-            AND (SELECT count(*) FROM notification n
-                  WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid
-                    AND n.version = 1 + coalesce((e.payload->>'revision')::integer, 0))
-                < CASE WHEN e.payload ? 'revision'
-                         OR coalesce((e.payload->'visit'->'series'->>'number')::integer, 1) = 1
-                       THEN 1 ELSE 0 END
-                  + jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes')",
+        "SELECT e.aggregate_id FROM seen e
+          WHERE e.event_type IN ('booking.appointment.booked.v1',
+                  'booking.appointment.rescheduled.v1', 'booking.appointment.reinstated.v1')
+            AND ((SELECT count(*) FROM notification n
+                   WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
+                     AND n.kind = CASE e.event_type
+                           WHEN 'booking.appointment.rescheduled.v1' THEN 'rescheduled'
+                           ELSE 'confirmation' END)
+                 <> CASE WHEN e.repeats THEN 0 ELSE 1 END
+              OR (SELECT coalesce(array_agg(n.offset_minutes ORDER BY n.offset_minutes), '{}')
+                    FROM notification n
+                   WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
+                     AND n.kind = 'reminder')
+                 <> (SELECT coalesce(array_agg(minutes::integer ORDER BY minutes::integer), '{}')
+                       FROM jsonb_array_elements_text(
+                              e.visit->'reminder_offsets_minutes') AS o (minutes)))",
+    ),
+    (
+        "every cancellation that the scheduler has seen has its message planned",
+        "SELECT e.aggregate_id FROM seen e, message_kind_since s
+          WHERE e.event_type = 'booking.appointment.cancelled.v1' AND s.kind = 'cancellation'
+            AND (e.transaction_id, e.position) >= (s.transaction_id, s.position)
+            AND NOT EXISTS (SELECT FROM notification n
+                             WHERE n.appointment_id = e.appointment_id AND n.kind = s.kind
+                               AND n.version = 1 + e.revision)",
+    ),
+    (
+        "every booking, move and cancellation that the scheduler has seen has its notice to the host planned, where the business wants it",
+        "SELECT e.aggregate_id FROM seen e
+           JOIN message_kind_since s
+             ON s.kind = CASE e.event_type
+                  WHEN 'booking.appointment.booked.v1' THEN 'host_booked'
+                  WHEN 'booking.appointment.reinstated.v1' THEN 'host_booked'
+                  WHEN 'booking.appointment.rescheduled.v1' THEN 'host_rescheduled'
+                  WHEN 'booking.appointment.cancelled.v1' THEN 'host_cancelled' END
+            AND (e.transaction_id, e.position) >= (s.transaction_id, s.position)
+          WHERE EXISTS (SELECT FROM notification n
+                         WHERE n.appointment_id = e.appointment_id AND n.kind = s.kind
+                           AND n.version = 1 + e.revision)
+             <> (SELECT coalesce((b.payload->'profile'->>'host_notices')::boolean, true)
+                        AND NOT e.repeats
+                   FROM events b
+                  WHERE b.aggregate_type = 'business'
+                    AND b.aggregate_id = 'biz_' || replace(e.business_id::text, '-', '')
+                    AND b.event_type IN ('business.registered.v1', 'business.updated.v1')
+                    AND (b.transaction_id, b.position) < (e.transaction_id, e.position)
+                  ORDER BY b.sequence DESC LIMIT 1)",
     ),
     (
         "every message in the work table has as many events as it says",
@@ -138,7 +174,9 @@ const CHECKS: &[(&str, &str)] = &[
 ];
 
 /// Services of appointments that are booked, kept or missed, as they were agreed last: their time is
-/// theirs. Those who come to one meeting of a class hold its time together.
+/// theirs. Those who come to one meeting of a class hold its time together. And the events of
+/// appointments that the scheduler has seen, each with what was agreed at the time; of those who were
+/// booked as a series the first speaks for all.
 const BOOKED: &str = "
 WITH agreed AS (
   SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload->'visit' AS visit
@@ -158,7 +196,21 @@ WITH agreed AS (
    WHERE NOT EXISTS (SELECT FROM events c
                       WHERE c.aggregate_type = 'appointment' AND c.aggregate_id = a.aggregate_id
                         AND c.event_type = 'booking.appointment.cancelled.v1'
-                        AND c.sequence > a.sequence))";
+                        AND c.sequence > a.sequence)
+), seen AS (
+  SELECT e.*, substr(e.aggregate_id, 6)::uuid AS appointment_id, a.payload->'visit' AS visit,
+         coalesce((a.payload->>'revision')::integer, 0) AS revision,
+         e.event_type = 'booking.appointment.booked.v1'
+           AND coalesce((a.payload->'visit'->'series'->>'number')::integer, 1) > 1 AS repeats
+    FROM events e
+    JOIN consumer_checkpoint c ON c.consumer = 'schedule-reminders'
+     AND (e.transaction_id, e.position) <= (c.transaction_id, c.position)
+   CROSS JOIN LATERAL (
+         SELECT payload FROM events
+          WHERE aggregate_type = 'appointment' AND aggregate_id = e.aggregate_id
+            AND sequence <= e.sequence AND payload ? 'visit'
+          ORDER BY sequence DESC LIMIT 1) AS a
+   WHERE e.aggregate_type = 'appointment')";
 
 /// Runs every check; those that hold are in the list with zero.
 ///

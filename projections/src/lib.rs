@@ -16,6 +16,7 @@ mod lanes;
 pub mod notifications;
 pub mod rebuild;
 mod status;
+pub mod time_zones;
 mod wait;
 
 use streams::{

@@ -13,6 +13,14 @@ use icalendar::{
 use jiff::Timestamp;
 use projections::agenda::AgendaRow;
 
+/// For the guest's mail: what their calendar is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Invitation {
+    /// `REQUEST` enters the visit, `CANCEL` takes it out. The mail has to say it beside the file, too.
+    pub(crate) method: &'static str,
+    pub(crate) file: String,
+}
+
 /// A visit in its guest's calendar.
 #[derive(Debug, Clone, Copy)]
 pub struct GuestCalendar<'a> {
@@ -36,11 +44,12 @@ impl GuestCalendar<'_> {
     /// For whoever opens it: to be added to a calendar, or taken out when it is called off.
     #[must_use]
     pub fn published(&self) -> String {
-        self.file("PUBLISH", self.event()).to_string()
+        calendar(self.method("PUBLISH")).push(self.event()).done().to_string()
     }
 
-    /// For a mail to the guest, whose client enters it by itself. Nobody is asked to reply: it is agreed.
-    pub(crate) fn invitation(&self, guest: &str, address: &str) -> String {
+    /// For a mail to the guest, whose client enters it by itself, or takes it out when it is called off.
+    /// Nobody is asked to reply: it is agreed.
+    pub(crate) fn invitation(&self, guest: &str, address: &str) -> Invitation {
         let mut event = self.event();
         event.attendee(
             Attendee::new(format!("mailto:{address}"))
@@ -49,12 +58,12 @@ impl GuestCalendar<'_> {
                 .partstat(PartStat::Accepted)
                 .rsvp(false),
         );
-        self.file("REQUEST", event).to_string()
+        let method = self.method("REQUEST");
+        Invitation { method, file: calendar(method).push(event).done().to_string() }
     }
 
-    fn file(&self, method: &str, event: Event) -> Calendar {
-        let method = if self.status == Status::Cancelled { "CANCEL" } else { method };
-        calendar(method).push(event).done()
+    fn method(&self, while_it_stands: &'static str) -> &'static str {
+        if self.status == Status::Cancelled { "CANCEL" } else { while_it_stands }
     }
 
     fn event(&self) -> Event {
@@ -204,6 +213,7 @@ mod tests {
             class: None,
             subjects: 1,
             series: None,
+            offset_seconds: None,
         };
         let calendar = GuestCalendar {
             appointment_id: AppointmentId::new(Uuid::from_u128(1)),
@@ -215,7 +225,9 @@ mod tests {
             now: at("2026-07-01T08:00:00.5Z"),
         };
         let guest = calendar.invitation("Ada \"The Guest\"", "ada@example.com");
-        (lines(&calendar.published()), lines(&guest))
+        let method = format!("METHOD:{}\r\n", guest.method);
+        assert!(guest.file.contains(&method), "{guest:?}");
+        (lines(&calendar.published()), lines(&guest.file))
     }
 
     fn has(lines: &[String], line: &str) {

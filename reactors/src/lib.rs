@@ -3,12 +3,15 @@
 //! `scheduler` folds events into the work table, `dispatcher` hands out what falls due, `notifier`
 //! sends. A rebuild runs none of them.
 
+mod agreed;
 mod dispatcher;
+mod hosts;
 mod housekeeping;
 mod ics;
 mod mail;
 mod notifier;
 mod scheduler;
+mod since;
 mod smtp;
 mod work;
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, Decide,
+    Aggregate, AppointmentId, BusinessId, Decide, StaffId,
     appointment::{Appointment, AppointmentEvent, Visit},
     notification::{
-        Kind, Notification, NotificationCommand, NotificationEvent, Plan, notification_id,
-        plans_for,
+        Kind, Notification, NotificationCommand, NotificationEvent, Plan, Recipient, host_plan,
+        notification_id, plans_for,
     },
 };
 use jiff_sqlx::ToSqlx;
@@ -20,7 +20,12 @@ use streams::{
 };
 use uuid::Uuid;
 
-use crate::work::{self, Append, Work};
+use crate::{
+    agreed::{self, Agreed},
+    hosts::Hosts,
+    since::Since,
+    work::{self, Append, Work},
+};
 
 /// Plans messages.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +66,7 @@ impl Reactor for Scheduler {
         connection: &mut PgConnection,
         batch: &[Recorded],
     ) -> Result<(), Failure> {
-        let mut facts: Vec<(&Recorded, AppointmentId, AppointmentEvent)> = Vec::new();
+        let mut facts: Vec<Fact<'_>> = Vec::new();
         for event in batch {
             if let Some(fact) = event.of::<Appointment>()? {
                 let id = event.stream.id.parse().map_err(poison::<domain::IdError>)?;
@@ -74,22 +79,33 @@ impl Reactor for Scheduler {
         // All reading comes before the first write: what is read then belongs to transactions older
         // than this one, as the feed needs it.
         let known = known(connection, facts.iter().map(|(_, id, _)| id.uuid()).collect()).await?;
+        let mut before = before(connection, &facts).await?;
+        let first = batch.first().map(|event| event.cursor).unwrap_or_default();
+        let since = Since::read(connection, first).await?;
+        let hosts = hosts(connection, &facts, &before).await?;
         let mut planned: Vec<Planned> = Vec::new();
         let mut called_off: Vec<&Work> = Vec::new();
         for (event, id, fact) in facts {
-            let (revision, agreed) = what_follows(fact);
-            // Plans count from 1 what revisions count from 0.
-            let old = |appointment, version| appointment == id && version <= revision;
-            let stale = |work: &&Work| old(work.appointment_id, work.version.unsigned_abs());
+            let follows = what_follows(event, fact, &mut before)?;
+            let Follows { kind, visit, revision, .. } = &follows;
+            let stale = |work: &&Work| {
+                let kind = Kind::named(&work.kind);
+                work.appointment_id == id && follows.calls_off(kind, work.version.unsigned_abs())
+            };
             called_off.extend(known.values().filter(stale).filter(|work| can_stop(work)));
             planned
                 .iter_mut()
-                .filter(|planned| old(planned.plan.appointment_id, planned.plan.version))
+                .filter(|planned| planned.plan.appointment_id == id)
+                .filter(|planned| follows.calls_off(Some(planned.plan.kind), planned.plan.version))
                 .for_each(Planned::call_off);
-            let Some((kind, visit)) = agreed else { continue };
-            for plan in plans_for(id, &visit, (event.occurred_at, kind), revision) {
-                if !known.contains_key(&notification_id(&plan).uuid()) {
-                    planned.push(plan_one(event, plan)?);
+            let Some(kind) = kind else { continue };
+            let news = (event.occurred_at, *kind);
+            let host = host_plan(id, visit, news, *revision).filter(|_| hosts.are_told(event));
+            for plan in plans_for(id, visit, news, *revision).into_iter().chain(host) {
+                let new = !known.contains_key(&notification_id(&plan).uuid());
+                if new && since.plans(plan.kind, event.cursor) {
+                    let needless = hosts.did_it_themselves(event, &follows.staff());
+                    planned.push(plan_one(event, plan, needless)?);
                 }
             }
         }
@@ -98,25 +114,84 @@ impl Reactor for Scheduler {
         called_off.dedup_by_key(|work| work.notification_id);
         complete(connection, &mut planned).await?;
         agreeing(connection, &mut called_off).await?;
-        write(connection, &planned, &called_off).await
+        write(connection, &planned, &called_off).await?;
+        Ok(since.note(connection).await?)
     }
 }
 
-/// The revision of the visit from now on, plans for an earlier one being off; and what is agreed, with
-/// the message that says so.
-fn what_follows(fact: AppointmentEvent) -> (u32, Option<(Kind, Visit)>) {
-    match fact {
-        AppointmentEvent::Booked { visit, .. } => (0, Some((Kind::Confirmation, visit))),
-        AppointmentEvent::Rescheduled { visit, revision, .. } => {
-            (revision, Some((Kind::Rescheduled, visit)))
-        }
-        AppointmentEvent::Reinstated { visit, revision } => {
-            (revision, Some((Kind::Confirmation, visit)))
-        }
-        AppointmentEvent::Cancelled {}
-        | AppointmentEvent::Completed {}
-        | AppointmentEvent::MissedByGuest {} => (u32::MAX, None),
+/// What an event of a visit means for its messages.
+struct Follows {
+    /// The message that says so, if there is one.
+    kind: Option<Kind>,
+    /// What is agreed from now on, or was to the end.
+    visit: Visit,
+    /// How often it was changed by now.
+    revision: u32,
+    /// Who was to serve before, when it was moved.
+    before: Option<StaffId>,
+}
+
+impl Follows {
+    /// Whether a message is of no use any more. Plans count from 1 what revisions count from 0. What is
+    /// over ends all messages but the one that says so.
+    fn calls_off(&self, kind: Option<Kind>, version: u32) -> bool {
+        let over = self.kind.is_none_or(Kind::is_farewell);
+        let expects_them = !kind.is_some_and(Kind::is_farewell);
+        version <= self.revision || (over && expects_them && version == self.revision + 1)
     }
+
+    /// Whoever serves, or was to.
+    fn staff(&self) -> Vec<StaffId> {
+        self.before.into_iter().chain([self.visit.staff_id]).collect()
+    }
+}
+
+type Fact<'a> = (&'a Recorded, AppointmentId, AppointmentEvent);
+
+/// What was agreed before each event that is not the first of its visit.
+async fn before(
+    connection: &mut PgConnection,
+    facts: &[Fact<'_>],
+) -> Result<HashMap<Uuid, Agreed>, Failure> {
+    let changes = facts.iter().map(|(event, ..)| *event).filter(|event| event.sequence > 1);
+    agreed::before(connection, &changes.collect::<Vec<_>>()).await
+}
+
+async fn hosts(
+    connection: &mut PgConnection,
+    facts: &[Fact<'_>],
+    before: &HashMap<Uuid, Agreed>,
+) -> Result<Hosts, Failure> {
+    let agreed = facts.iter().filter_map(|(.., fact)| fact.clone().agreed());
+    let mut staff: Vec<StaffId> = agreed.map(|(visit, _)| visit.staff_id).collect();
+    staff.extend(before.values().map(|(visit, _)| visit.staff_id));
+    let events: Vec<&Recorded> = facts.iter().map(|(event, ..)| *event).collect();
+    Hosts::read(connection, &events, &staff).await
+}
+
+/// The message that says what happened; `None` when nobody need be told.
+const fn message_of(fact: &AppointmentEvent) -> Option<Kind> {
+    match fact {
+        AppointmentEvent::Booked { .. } | AppointmentEvent::Reinstated { .. } => {
+            Some(Kind::Confirmation)
+        }
+        AppointmentEvent::Rescheduled { .. } => Some(Kind::Rescheduled),
+        AppointmentEvent::Cancelled {} => Some(Kind::Cancellation),
+        AppointmentEvent::Completed {} | AppointmentEvent::MissedByGuest {} => None,
+    }
+}
+
+fn what_follows(
+    event: &Recorded,
+    fact: AppointmentEvent,
+    before: &mut HashMap<Uuid, Agreed>,
+) -> Result<Follows, Failure> {
+    let kind = message_of(&fact);
+    let before = before.remove(&event.event_id);
+    let was = before.as_ref().map(|(visit, _)| visit.staff_id);
+    let missing = || Failure::Poison("a visit ended that was never agreed".into());
+    let (visit, revision) = fact.agreed().or(before).ok_or_else(missing)?;
+    Ok(Follows { kind, visit, revision, before: was.filter(|_| kind == Some(Kind::Rescheduled)) })
 }
 
 fn poison<E: std::error::Error + Send + Sync + 'static>(error: E) -> Failure {
@@ -128,8 +203,16 @@ fn can_stop(work: &Work) -> bool {
     matches!(work.state.as_str(), "pending" | "offered")
 }
 
-fn plan_one(event: &Recorded, plan: Plan) -> Result<Planned, Failure> {
-    let command = NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at };
+/// `needless` is true when a host would be told of what they did themselves.
+fn plan_one(event: &Recorded, plan: Plan, needless: bool) -> Result<Planned, Failure> {
+    let command = match plan.kind.recipient() {
+        Recipient::Host if needless => {
+            NotificationCommand::Skip { plan: plan.clone(), reason: "own_change".to_owned() }
+        }
+        Recipient::Host | Recipient::Guest => {
+            NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at }
+        }
+    };
     let events = Notification::default().decide(command).map_err(poison)?;
     let (business_id, origin) = (event.business_id, event.origin());
     Ok(Planned { business_id, origin, plan, events, there: None })
@@ -307,4 +390,56 @@ async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<()
     .execute(connection)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn follows(kind: Option<Kind>, revision: u32) -> Follows {
+        let visit = Visit {
+            staff_id: StaffId::new(Uuid::nil()),
+            service_id: ServiceId::new(Uuid::nil()),
+            customer_id: CustomerId::new(Uuid::nil()),
+            slot: TimeSlot::lasting(Timestamp::UNIX_EPOCH, 30).unwrap(),
+            buffer_before_minutes: 0,
+            buffer_after_minutes: 0,
+            price: Money { amount: 0, currency: Currency::USD },
+            reminder_offsets_minutes: vec![],
+            offset_seconds: None,
+            parts: vec![],
+            resources: vec![],
+            class: None,
+            subjects: 1,
+            series: None,
+        };
+        Follows { kind, visit, revision, before: None }
+    }
+
+    /// The versions, from 1 to 4, that are called off.
+    fn off(follows: &Follows, kind: Kind) -> Vec<u32> {
+        (1..5).filter(|version| follows.calls_off(Some(kind), *version)).collect()
+    }
+
+    #[test]
+    fn a_cancellation_calls_off_everything_but_its_own_message() {
+        let cancelled = follows(Some(Kind::Cancellation), 1);
+        assert_eq!(off(&cancelled, Kind::Reminder), [1, 2]);
+        assert_eq!(off(&cancelled, Kind::Cancellation), [1]);
+        let kept = follows(None, 1);
+        assert_eq!(off(&kept, Kind::Confirmation), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_agreed_anew_calls_off_what_was_planned_before_and_nothing_later() {
+        for kind in [Kind::Confirmation, Kind::Rescheduled] {
+            let agreed = follows(Some(kind), 2);
+            for off in [Kind::Reminder, Kind::Cancellation].map(|kind| off(&agreed, kind)) {
+                assert_eq!(off, [1, 2]);
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ use lettre::{
 use streams::BoxError;
 use url::Url;
 
-use crate::{mail::Mail, work::Work};
+use crate::{ics::Invitation, mail::Mail, work::Work};
 
 /// For everything up to RCPT; lettre's own timeout covers only the connecting.
 const PREPARE: Duration = Duration::from_secs(20);
@@ -119,15 +119,21 @@ impl Smtp {
     }
 
     /// The message, named after what it is so that a second copy could be recognised.
-    pub(crate) fn message(&self, work: &Work, mail: &Mail, to: &str) -> Result<Message, BoxError> {
+    pub(crate) fn message(
+        &self,
+        work: &Work,
+        mail: &Mail,
+        to: &[String],
+    ) -> Result<Message, BoxError> {
         let address = self.from.email.clone();
         let id = format!("<{}.{}@{}>", work.notification_id, work.version, address.domain());
-        Ok(Message::builder()
+        let mut message = Message::builder()
             .message_id(Some(id))
-            .from(Mailbox::new(Some(mail.from_name.clone()), address))
-            .to(Mailbox::new(None, Address::from_str(to)?))
-            .subject(mail.subject.clone())
-            .multipart(body(mail)?)?)
+            .from(Mailbox::new(Some(mail.from_name.clone()), address));
+        for to in to {
+            message = message.to(Mailbox::new(None, Address::from_str(to)?));
+        }
+        Ok(message.subject(mail.subject.clone()).multipart(body(mail)?)?)
     }
 
     /// Everything up to RCPT. Nothing has been sent if this fails.
@@ -173,10 +179,11 @@ impl Smtp {
 fn body(mail: &Mail) -> Result<MultiPart, BoxError> {
     let words = MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone());
     let Some(invitation) = &mail.invitation else { return Ok(words) };
-    let inline = ContentType::parse("text/calendar; charset=utf-8; method=REQUEST")?;
-    let inline = SinglePart::builder().header(inline).body(invitation.clone());
+    let Invitation { method, file } = invitation;
+    let inline = ContentType::parse(&format!("text/calendar; charset=utf-8; method={method}"))?;
+    let inline = SinglePart::builder().header(inline).body(file.clone());
     let attached = ContentType::parse("application/ics")?;
-    let attached = Attachment::new("appointment.ics".to_owned()).body(invitation.clone(), attached);
+    let attached = Attachment::new("appointment.ics".to_owned()).body(file.clone(), attached);
     Ok(MultiPart::mixed().multipart(words.singlepart(inline)).singlepart(attached))
 }
 
@@ -257,5 +264,23 @@ mod tests {
         }
         let from = Smtp::try_new("smtp://mail.example.com", "nobody").unwrap_err();
         assert_eq!(from, SmtpAddressError::From);
+    }
+
+    #[test]
+    fn a_file_for_a_calendar_says_beside_itself_what_it_is_for() {
+        for method in ["REQUEST", "CANCEL"] {
+            let file = format!("BEGIN:VCALENDAR\r\nMETHOD:{method}\r\nEND:VCALENDAR\r\n");
+            let mail = Mail {
+                from_name: "Salon".into(),
+                subject: "News".into(),
+                text: "words".into(),
+                html: "<p>words</p>".into(),
+                invitation: Some(Invitation { method, file }),
+            };
+            let sent = String::from_utf8(body(&mail).unwrap().formatted()).unwrap();
+            let said = format!("text/calendar; charset=utf-8; method={method}");
+            assert!(sent.contains(&said), "{sent}");
+            assert_eq!(sent.matches(&format!("METHOD:{method}")).count(), 2, "{sent}");
+        }
     }
 }

@@ -11,6 +11,9 @@ YAML_WHEEL=pyyaml==6.0.3
 # shellcheck disable=SC2034
 CALENDAR_WHEEL=icalendar==6.3.2
 # shellcheck disable=SC2034
+CALENDAR_PACKAGE=ical.js@2.2.1
+NODE_AT_LEAST=18
+# shellcheck disable=SC2034
 TOOL_WHEELS="typos==1.52.0 taplo==0.9.3"
 
 # at_least VERSION WANTED: compares dotted numbers.
@@ -98,6 +101,42 @@ wheels() {
   "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check "${missing[@]}" </dev/null >>"$LOGS/install.log" 2>&1 || {
     show_log_end "$LOGS/install.log"
     die "the Python packages ${missing[*]} could not be installed." "check the network, then try again."
+  }
+}
+
+# --- Node ----------------------------------------------------------------------------------------------------------
+
+node_works() {
+  have node && have npm && at_least "$(node --version 2>/dev/null | tr -d v)" "$NODE_AT_LEAST"
+}
+
+# Sets NODE, for programs of others that the tests compare with.
+find_node() {
+  if ! node_works; then
+    if have apt-get; then
+      debian_install "Node" ", then try again" nodejs npm
+    elif have brew; then
+      step "Installing Node (Homebrew)"
+      brew install node >>"$LOGS/install.log" 2>&1 || true
+    fi
+    hash -r
+    node_works || die "Node $NODE_AT_LEAST or newer is missing, or its npm." "install Node from your system's packages, then try again."
+  fi
+  # shellcheck disable=SC2034
+  NODE=$(command -v node)
+}
+
+# node_package NAME@VERSION: installs a package of the npm registry into .local/node, unless it is there. Sets NODE and NODE_PACKAGES.
+node_package() {
+  NODE_PACKAGES=$LOCAL/node/node_modules
+  find_node
+  if grep -q "\"version\": *\"${1##*@}\"" "$NODE_PACKAGES/${1%@*}/package.json" 2>/dev/null; then return; fi
+  step "Installing $1 (npm package, into .local/node)"
+  mkdir -p "$LOCAL/node"
+  # Nothing that a package brings is run while it is installed.
+  npm install --prefix "$LOCAL/node" --no-save --no-package-lock --ignore-scripts --no-audit --no-fund "$1" </dev/null >>"$LOGS/install.log" 2>&1 || {
+    show_log_end "$LOGS/install.log"
+    die "the npm package $1 could not be installed." "check the network, then try again."
   }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn decide(
     });
     let customer = book.guest.as_customer(guests);
     let reminders = profile.reminder_offsets_minutes.clone();
-    let visit = planned.visit(&shape, customer.id(), reminders);
+    let visit = planned.visit(&shape, customer.id(), reminders, &profile.timezone);
     let visit = visit.ok_or_else(|| CommitError::Store("a plan of nothing".into()))?;
     let visit = Visit { series: book.series, ..visit };
     let booked = Booked::of(book.appointment_id, &visit);

@@ -137,8 +137,9 @@ impl Commands {
             Err(Attempt::Commit(error)) => return Err(error.into()),
         };
         let reminders = from.reminder_offsets_minutes.clone();
-        let planned = plan.visit(&shape, from.customer_id, reminders).ok_or_else(unread)?;
-        let to = Visit { subjects: from.subjects, series: from.series, ..planned };
+        let zone = &found.business.profile.value.timezone;
+        let planned = plan.visit(&shape, from.customer_id, reminders, zone).ok_or_else(unread)?;
+        let to = moved(&from, planned);
         let policy = &found.business.profile.value.booking_policy;
         let command = command(context, &to, policy);
         let mut unit = UnitOfWork::new(context.clone());
@@ -257,6 +258,14 @@ impl Commands {
         let position = self.log.commit(&unit).await?;
         Ok(Done::new(ended, position))
     }
+}
+
+/// The visit as it is planned anew, with what stays.
+pub(super) fn moved(from: &Visit, planned: Visit) -> Visit {
+    let to = Visit { subjects: from.subjects, series: from.series, ..planned };
+    // What stays as it is was agreed by the rules of its own day.
+    let as_it_is = Visit { offset_seconds: from.offset_seconds, ..to.clone() };
+    if as_it_is == *from { as_it_is } else { to }
 }
 
 /// Guests move it as often and as late as the business lets them.

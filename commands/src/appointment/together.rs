@@ -352,10 +352,9 @@ impl Moving<'_> {
         let unavailable = |error| one(super::reschedule::unavailable(at, error));
         let plan = known.check(staff_id, at, context.now, wish.waived).map_err(unavailable)?;
         let reminders = member.visit.reminder_offsets_minutes.clone();
-        let planned = plan.visit(shape, member.visit.customer_id, reminders);
-        let planned = planned.ok_or_else(known::unread)?;
-        let Visit { subjects, series, .. } = member.visit;
-        let to = Visit { subjects, series, ..planned };
+        let zone = &business.profile.value.timezone;
+        let planned = plan.visit(shape, member.visit.customer_id, reminders, zone);
+        let to = super::reschedule::moved(&member.visit, planned.ok_or_else(known::unread)?);
         let command =
             super::reschedule::command(context, &to, &business.profile.value.booking_policy);
         let events: Vec<AppointmentEvent> =

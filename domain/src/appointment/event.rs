@@ -39,6 +39,21 @@ pub enum AppointmentEvent {
     MissedByGuest {},
 }
 
+impl AppointmentEvent {
+    /// What is agreed from then on, and how often it was changed by then; `None` when it says nothing
+    /// of that.
+    #[must_use]
+    pub fn agreed(self) -> Option<(Visit, u32)> {
+        match self {
+            Self::Booked { visit, .. } => Some((visit, 0)),
+            Self::Rescheduled { visit, revision, .. } | Self::Reinstated { visit, revision } => {
+                Some((visit, revision))
+            }
+            Self::Cancelled {} | Self::Completed {} | Self::MissedByGuest {} => None,
+        }
+    }
+}
+
 event_types!(AppointmentEvent {
     Booked => "booking.appointment.booked.v1",
     Rescheduled => "booking.appointment.rescheduled.v1",

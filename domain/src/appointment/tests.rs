@@ -24,6 +24,7 @@ fn visit() -> Visit {
         class: None,
         subjects: 1,
         series: None,
+        offset_seconds: None,
     }
 }
 

@@ -26,6 +26,10 @@ pub struct Visit {
     pub price: Money,
     /// How long before the start reminders were to go out when it was booked, in elapsed minutes.
     pub reminder_offsets_minutes: Vec<u32>,
+    /// How far the clocks of the business were to be ahead of UTC at the start, in seconds, by the rules
+    /// known when the time was agreed: the local time that was told. Absent in visits of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_seconds: Option<i32>,
     /// Who does what when, one after the other; empty for one service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,

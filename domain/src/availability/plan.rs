@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use super::{Able, Refusal, Rules, Shape, Subject, Then, local_date, open::Openings};
 use crate::{
-    CustomerId, StaffId, TimeSlot,
+    CustomerId, StaffId, TimeSlot, Zone,
     appointment::{Held, Part, Used, Visit},
     staff_calendar::{Busy, BusyKind, Class},
 };
@@ -26,6 +26,7 @@ impl Plan {
         shape: &Shape,
         customer_id: CustomerId,
         reminder_offsets_minutes: Vec<u32>,
+        zone: &Zone,
     ) -> Option<Visit> {
         let (first, last) = (*self.parts.first()?, *self.parts.last()?);
         let step = shape.steps().first()?;
@@ -44,6 +45,7 @@ impl Plan {
             buffer_after_minutes: last.buffer_after_minutes,
             price: shape.price()?,
             reminder_offsets_minutes,
+            offset_seconds: Some(zone.offset_seconds(first.slot.start())),
             parts: if self.parts.len() > 1 { self.parts } else { vec![] },
             resources: self.resources,
             class,

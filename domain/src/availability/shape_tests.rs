@@ -135,7 +135,7 @@ impl Salon {
     fn book(&mut self, n: u128, shape: &Shape, start: &str) -> Result<Visit, Refusal> {
         let plan = self.check(shape, start)?;
         let customer_id = CustomerId::new(Uuid::nil());
-        let visit = plan.visit(shape, customer_id, vec![]).unwrap();
+        let visit = plan.visit(shape, customer_id, vec![], &Zone::UTC).unwrap();
         let id = AppointmentId::new(Uuid::from_u128(n));
         let holder = visit.holder(id);
         for held in visit.held() {

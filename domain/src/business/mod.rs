@@ -2,6 +2,7 @@
 //! need, and when all of it is closed.
 
 mod aggregate;
+mod branding;
 mod closure;
 mod command;
 mod error;
@@ -18,6 +19,7 @@ mod staff;
 mod tests;
 
 pub use aggregate::{Business, BusinessState, Versioned};
+pub use branding::{Branding, BrandingChange};
 pub use closure::{Closure, Closures};
 pub use command::BusinessCommand;
 pub use error::BusinessError;

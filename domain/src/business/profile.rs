@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{BookingPolicy, PolicyChange};
+use super::{BookingPolicy, Branding, BrandingChange, PolicyChange};
 use crate::{Currency, Fields, Zone};
 
 /// What a business says of itself, and its policies.
@@ -24,8 +24,22 @@ pub struct Profile {
     pub currency: Currency,
     /// How long before an appointment its reminders are due, in elapsed minutes.
     pub reminder_offsets_minutes: Vec<u32>,
+    /// Whether whoever serves is mailed about bookings, moves and cancellations.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub host_notices: bool,
+    /// How mails and pages show whose they are.
+    #[serde(default, skip_serializing_if = "Branding::is_empty")]
+    pub branding: Branding,
     /// What guests may book, and when.
     pub booking_policy: BookingPolicy,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn is_yes(answer: &bool) -> bool {
+    *answer
 }
 
 /// The fields of a [`Profile`] to change; `None` leaves one as it is.
@@ -40,6 +54,8 @@ pub struct ProfileChange {
     pub locale: Option<String>,
     pub currency: Option<Currency>,
     pub reminder_offsets_minutes: Option<Vec<u32>>,
+    pub host_notices: Option<bool>,
+    pub branding: Option<BrandingChange>,
     pub booking_policy: Option<PolicyChange>,
 }
 
@@ -59,6 +75,8 @@ impl Profile {
             locale: "en".to_owned(),
             currency: Currency::USD,
             reminder_offsets_minutes: vec![1440, 60],
+            host_notices: true,
+            branding: Branding::default(),
             booking_policy: BookingPolicy::default(),
         }
     }
@@ -77,6 +95,10 @@ impl Profile {
         put(&mut self.locale, change.locale);
         put(&mut self.currency, change.currency);
         put(&mut self.reminder_offsets_minutes, change.reminder_offsets_minutes);
+        put(&mut self.host_notices, change.host_notices);
+        if let Some(branding) = change.branding {
+            self.branding = self.branding.with(branding);
+        }
         if let Some(policy) = change.booking_policy {
             self.booking_policy = self.booking_policy.with(policy);
         }
@@ -115,6 +137,7 @@ impl Profile {
                 "must not repeat another offset",
             );
         }
+        self.branding.validate(fields);
         self.booking_policy.validate(fields);
     }
 }

@@ -70,8 +70,17 @@ impl Decide for Notification {
                     NotificationEvent::Skipped { plan, reason: "due_before_booking".to_owned() }
                 }
                 Kind::Reminder => NotificationEvent::ReminderRequested { plan },
-                Kind::Confirmation | Kind::Rescheduled => NotificationEvent::Requested { plan },
+                Kind::Confirmation
+                | Kind::Rescheduled
+                | Kind::Cancellation
+                | Kind::HostBooked
+                | Kind::HostRescheduled
+                | Kind::HostCancelled => NotificationEvent::Requested { plan },
             }]),
+            NotificationCommand::Skip { .. } if *self != Self::Unrequested => Ok(vec![]),
+            NotificationCommand::Skip { plan, reason } => {
+                Ok(vec![NotificationEvent::Skipped { plan, reason }])
+            }
             NotificationCommand::MarkDue if *self == Self::Due => Ok(vec![]),
             NotificationCommand::MarkDue => self.unless_ended(None, NotificationEvent::FellDue {}),
             // What was thought uncertain may turn out to have been taken.

@@ -9,6 +9,8 @@ use super::Plan;
 pub enum NotificationCommand {
     /// Plan it; when it was due before `now` it is recorded as skipped.
     Request { plan: Plan, now: Timestamp },
+    /// Record that it is not needed, and why.
+    Skip { plan: Plan, reason: String },
     /// Its time has come.
     MarkDue,
     /// The provider took it.

@@ -13,7 +13,7 @@ pub enum NotificationEvent {
     ReminderRequested { plan: Plan },
     /// Another message is planned.
     Requested { plan: Plan },
-    /// It was due before it could be planned.
+    /// It is not sent: it was due before it could be planned, or is not needed.
     Skipped { plan: Plan, reason: String },
     /// Its time came and it was handed to the senders.
     FellDue {},

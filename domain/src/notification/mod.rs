@@ -12,4 +12,4 @@ pub use aggregate::{Notification, Outcome};
 pub use command::NotificationCommand;
 pub use error::NotificationError;
 pub use event::NotificationEvent;
-pub use plan::{Channel, Kind, Plan, notification_id, plans_for};
+pub use plan::{Channel, Kind, Plan, Recipient, host_plan, notification_id, plans_for};

@@ -3,7 +3,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::AppointmentId;
+use crate::{
+    AppointmentId, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot, appointment::Visit,
+};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -73,4 +75,42 @@ fn the_id_follows_from_what_is_sent() {
     assert_eq!(notification_id(&reminder), notification_id(&reminder.clone()));
     let later = Plan { version: 2, ..reminder.clone() };
     assert_ne!(notification_id(&reminder), notification_id(&later));
+}
+
+#[test]
+fn a_visit_that_is_called_off_has_one_message_and_no_reminders() {
+    let start = at("2026-03-02T09:00:00Z");
+    let visit = Visit {
+        staff_id: StaffId::new(Uuid::nil()),
+        service_id: ServiceId::new(Uuid::nil()),
+        customer_id: CustomerId::new(Uuid::nil()),
+        slot: TimeSlot::lasting(start, 30).unwrap(),
+        buffer_before_minutes: 0,
+        buffer_after_minutes: 0,
+        price: Money { amount: 0, currency: Currency::USD },
+        reminder_offsets_minutes: vec![1440, 60],
+        offset_seconds: None,
+        parts: vec![],
+        resources: vec![],
+        class: None,
+        subjects: 1,
+        series: None,
+    };
+    let (id, now) = (AppointmentId::new(Uuid::from_u128(1)), at("2026-03-01T09:00:00Z"));
+    let kinds = |notice| {
+        let plans = plans_for(id, &visit, (now, notice), 2);
+        assert!(plans.iter().all(|plan| (plan.version, plan.expires_at) == (3, start)));
+        plans.iter().map(|plan| plan.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(Kind::Cancellation), [Kind::Cancellation]);
+    assert_eq!(kinds(Kind::Rescheduled), [Kind::Rescheduled, Kind::Reminder, Kind::Reminder]);
+}
+
+#[test]
+fn every_kind_is_found_by_its_name() {
+    for kind in Kind::ALL {
+        assert_eq!(Kind::named(kind.as_str()), Some(kind));
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+    }
+    assert_eq!(Kind::named("other"), None);
 }

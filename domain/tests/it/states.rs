@@ -26,6 +26,7 @@ fn visit(start: &str) -> Visit {
         class: None,
         subjects: 1,
         series: None,
+        offset_seconds: None,
     }
 }
 

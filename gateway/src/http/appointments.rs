@@ -6,6 +6,7 @@ use commands::{
 use domain::{
     AppointmentId, CustomerId, NotificationId, ResourceId, SeriesId, ServiceId, StaffId,
     appointment::{AppointmentError, Status, Used},
+    notification::{Kind, Recipient},
 };
 use jiff::Timestamp;
 use projections::{
@@ -173,8 +174,11 @@ pub(crate) struct CustomerAnswer {
 pub(crate) struct ReminderAnswer {
     #[schema(value_type = String)]
     id: NotificationId,
-    /// `confirmation`, `reminder` or `rescheduled`.
+    /// For the guest `confirmation`, `reminder`, `rescheduled` or `cancellation`; for the host
+    /// `host_booked`, `host_rescheduled` or `host_cancelled`.
     kind: String,
+    /// `guest` or `host`.
+    recipient: &'static str,
     channel: String,
     /// Elapsed minutes before the start.
     offset_minutes: i32,
@@ -194,6 +198,7 @@ impl From<NotificationRow> for ReminderAnswer {
     fn from(row: NotificationRow) -> Self {
         Self {
             id: row.notification_id,
+            recipient: Kind::named(&row.kind).map_or(Recipient::Guest, Kind::recipient).as_str(),
             kind: row.kind,
             channel: row.channel,
             offset_minutes: row.offset_minutes,

@@ -3,8 +3,8 @@ use commands::{CommandError, business::ChangeBusiness};
 use domain::{
     BusinessId, Currency, Zone,
     business::{
-        BookingPolicy, BufferRule, BusinessCommand, BusinessError, BusinessState, PolicyChange,
-        Profile, ProfileChange, SlotGrid, Versioned,
+        BookingPolicy, Branding, BrandingChange, BufferRule, BusinessCommand, BusinessError,
+        BusinessState, PolicyChange, Profile, ProfileChange, SlotGrid, Versioned,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,29 @@ pub(crate) struct ProfileAnswer {
     currency: Currency,
     /// How long before an appointment its reminders are due, in elapsed minutes.
     reminder_offsets_minutes: Vec<u32>,
+    /// Whether whoever serves is mailed about bookings, moves and cancellations; the owners, where the staff
+    /// member has no e-mail address.
+    host_notices: bool,
+    branding: BrandingAnswer,
     booking_policy: PolicyAnswer,
+}
+
+/// How mails and pages show whose they are.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BrandingAnswer {
+    /// Where the logo is.
+    logo_url: Option<String>,
+    /// The main colour, as `#rrggbb`. Words on it are black or white, whichever can be read better.
+    color: Option<String>,
+    /// The last words of mails to guests.
+    sign_off: Option<String>,
+}
+
+impl From<&Branding> for BrandingAnswer {
+    fn from(branding: &Branding) -> Self {
+        let Branding { logo_url, color, sign_off } = branding.clone();
+        Self { logo_url, color, sign_off }
+    }
 }
 
 /// What guests may book, and when.
@@ -85,6 +107,8 @@ impl From<&Profile> for ProfileAnswer {
             locale: profile.locale.clone(),
             currency: profile.currency,
             reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
+            host_notices: profile.host_notices,
+            branding: (&profile.branding).into(),
             booking_policy: (&profile.booking_policy).into(),
         }
     }
@@ -93,7 +117,8 @@ impl From<&Profile> for ProfileAnswer {
 /// What is to change; absent fields stay.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"timezone": "Europe/London", "reminder_offsets_minutes": [1440, 60]}))]
+#[schema(example = json!({"timezone": "Europe/London", "reminder_offsets_minutes": [1440, 60],
+    "branding": {"logo_url": "https://salon.example/logo.png", "color": "#1d4ed8"}}))]
 pub(crate) struct ProfilePatch {
     name: Option<String>,
     handle: Option<String>,
@@ -109,8 +134,36 @@ pub(crate) struct ProfilePatch {
     #[schema(value_type = Option<String>)]
     currency: Option<Currency>,
     reminder_offsets_minutes: Option<Vec<u32>>,
+    host_notices: Option<bool>,
+    #[serde(default, deserialize_with = "maybe_object")]
+    branding: Option<BrandingPatch>,
     #[serde(default, deserialize_with = "maybe_object")]
     booking_policy: Option<PolicyPatch>,
+}
+
+/// What is to change of the branding; absent fields stay, null removes one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"logo_url": "https://salon.example/logo.png", "color": "#1d4ed8"}))]
+pub(crate) struct BrandingPatch {
+    /// An address that begins with `https://`, of at most 500 characters.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    logo_url: Option<Option<String>>,
+    /// A colour as `#rrggbb`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    color: Option<Option<String>>,
+    /// At most 500 characters.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    sign_off: Option<Option<String>>,
+}
+
+impl From<BrandingPatch> for BrandingChange {
+    fn from(patch: BrandingPatch) -> Self {
+        Self { logo_url: patch.logo_url, color: patch.color, sign_off: patch.sign_off }
+    }
 }
 
 /// What is to change of the policy; absent fields stay.
@@ -235,6 +288,8 @@ pub(crate) async fn patch_profile(
         locale: patch.locale,
         currency: patch.currency,
         reminder_offsets_minutes: patch.reminder_offsets_minutes,
+        host_notices: patch.host_notices,
+        branding: patch.branding.map(BrandingChange::from),
         booking_policy: patch.booking_policy.map(PolicyChange::from),
     };
     let command = BusinessCommand::ChangeProfile { change, expected };

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api, Problem,
+    business::BrandingAnswer,
     extract::Id,
     services::{self, ServiceAnswer},
 };
@@ -25,6 +26,7 @@ pub(crate) struct PublicBusiness {
     locale: String,
     #[schema(value_type = String)]
     currency: Currency,
+    branding: BrandingAnswer,
     services: Vec<ServiceAnswer>,
     staff: Vec<PublicStaff>,
 }
@@ -82,6 +84,7 @@ pub(crate) async fn business(
         contact: profile.contact.clone(),
         locale: profile.locale.clone(),
         currency: profile.currency,
+        branding: (&profile.branding).into(),
         services: services::all(&state),
         staff,
     }))

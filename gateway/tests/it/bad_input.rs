@@ -216,6 +216,17 @@ PATCH profile reminder_offsets_minutes {"reminder_offsets_minutes": [1, 2, 3, 4,
 PATCH profile reminder_offsets_minutes[1] {"reminder_offsets_minutes": [1, 1]}
 PATCH profile reminder_offsets_minutes[0] {"reminder_offsets_minutes": [0]}
 PATCH profile reminder_offsets_minutes[0] {"reminder_offsets_minutes": [-5]}
+PATCH profile branding {"branding": ["https://salon.example/logo.png"]}
+PATCH profile branding.logo_url {"branding": {"logo_url": "http://salon.example/logo.png"}}
+PATCH profile branding.logo_url {"branding": {"logo_url": "https://ann:secret@salon.example/logo.png"}}
+PATCH profile branding.logo_url {"branding": {"logo_url": "https://salon.example/\" onerror=\"x"}}
+PATCH profile branding.logo_url {"branding": {"logo_url": "javascript:alert(1)"}}
+PATCH profile branding.color {"branding": {"color": "red"}}
+PATCH profile branding.color {"branding": {"color": "1d4ed8"}}
+PATCH profile branding.color {"branding": {"color": "\u00231d4edg"}}
+PATCH profile branding.sign_off {"branding": {"sign_off": "\u0007"}}
+PATCH profile branding.slogan {"branding": {"slogan": "We cut"}}
+PATCH profile host_notices {"host_notices": "no"}
 PATCH profile booking_policy {"booking_policy": ["packed"]}
 PATCH profile booking_policy.window_days {"booking_policy": {"window_days": 731}}
 PATCH profile booking_policy.window_days {"booking_policy": {"window_days": 4294967296}}

@@ -1,57 +1,14 @@
-//! Calendar files, read by a program that is not ours.
-
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-};
+//! Calendar files, read by programs that are not ours.
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::{eventually, mailsink::Mail};
 
 use crate::{
+    calendar_readers::read,
     salon::{Salon, path_of, start_in, text},
     stand::{Client, Stand},
 };
-
-/// Prints what the Python package icalendar reads: instants in UTC, and the words.
-const READER: &str = r#"
-import datetime, json, sys
-import icalendar
-
-calendar = icalendar.Calendar.from_ical(sys.stdin.buffer.read())
-assert not calendar.errors, calendar.errors
-shown = {"method": calendar["METHOD"], "version": calendar["VERSION"], "events": []}
-for event in calendar.walk("VEVENT"):
-    assert not event.errors, event.errors
-    one = {name: str(event[name.upper()]) for name in ("uid", "summary", "status", "location") if name in event}
-    for name in ("dtstart", "dtend"):
-        moment = event[name.upper()].dt
-        assert moment.tzinfo is not None, moment
-        one[name] = moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    one["sequence"] = int(event["SEQUENCE"])
-    for name in ("organizer", "attendee"):
-        if name in event:
-            one[name] = [str(event[name.upper()]), event[name.upper()].params.get("CN")]
-    shown["events"].append(one)
-json.dump(shown, sys.stdout)
-"#;
-
-fn read(file: &str) -> Value {
-    let python = std::env::var("APPTREMIND_TEST_PYTHON").expect("run the tests by ./scripts/test");
-    let mut child = Command::new(python)
-        .args(["-c", READER])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(file.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}\n{file}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 async fn file(client: &Client, link: &str) -> String {
     let answer = client.read(&format!("{link}/calendar.ics")).await;

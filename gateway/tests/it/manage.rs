@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::{
+    reminders::mails_to_guest,
     salon::{Salon, path_of, start_in, text},
     stand::{Answer, Client, Process, Stand},
 };
@@ -394,7 +395,7 @@ async fn confirmation_and_reminder_carry_the_link_of_the_answer() {
     salon.guest.read(path).await.expect(200);
     let arrived = async |count: usize| {
         eventually("the mail arrives", async || {
-            let mails = stand.mail.messages().await;
+            let mails = mails_to_guest(&stand).await;
             (mails.len() == count).then(|| mails.last().unwrap().clone())
         })
         .await

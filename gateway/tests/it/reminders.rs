@@ -21,7 +21,7 @@ async fn booked(salon: &Salon, start: Timestamp) -> String {
 }
 
 /// The messages of an appointment, once one of this kind has this status.
-async fn until(salon: &Salon, appointment: &str, kind: &str, status: &str) -> Value {
+pub(crate) async fn until(salon: &Salon, appointment: &str, kind: &str, status: &str) -> Value {
     let path = format!("/api/v1/appointments/{appointment}");
     eventually(&format!("a {kind} is {status}"), async || {
         let shown = salon.owner.read(&path).await.expect(200);
@@ -32,12 +32,12 @@ async fn until(salon: &Salon, appointment: &str, kind: &str, status: &str) -> Va
 }
 
 /// Waits for a message of which this is true, without the way through the read model.
-async fn in_the_table(stand: &Stand, condition: &str) {
+pub(crate) async fn in_the_table(stand: &Stand, condition: &str) {
     let sql = format!("SELECT kind FROM notification WHERE {condition}");
     eventually(condition, async || stand.database.texts(&sql).await.pop()).await;
 }
 
-async fn mails_to(stand: &Stand, message: &Value) -> Vec<Mail> {
+pub(crate) async fn mails_to(stand: &Stand, message: &Value) -> Vec<Mail> {
     let id = text(&message["id"]);
     let all = stand.mail.messages().await;
     all.into_iter().filter(|mail| mail.message_id.starts_with(&id)).collect()
@@ -49,11 +49,24 @@ async fn remind(salon: &Salon, offsets: &[i64]) {
     salon.owner.edit(Method::PATCH, "/api/v1/business/profile", &policy).await.expect(200);
 }
 
+/// Only guests are told, so that a test knows which mail is the next one.
+pub(crate) async fn only_guests_are_told(salon: &Salon) {
+    salon.set(&json!({"host_notices": false})).await;
+}
+
+/// Everything that arrived for the guest.
+pub(crate) async fn mails_to_guest(stand: &Stand) -> Vec<Mail> {
+    let mut mails = stand.mail.messages().await;
+    mails.retain(|mail| mail.to == ["ada@example.com"]);
+    mails
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_lost_after_the_hand_over_is_uncertain_and_never_sent_again() {
     let stand = Stand::new().await;
     let process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
     stand.mail.fault(Fault::DropAfterData, 1).await;
     let lost = booked(&salon, start_in(60)).await;
     let shown = until(&salon, &lost, "confirmation", "uncertain").await;
@@ -72,6 +85,7 @@ async fn what_a_server_refuses_for_now_is_tried_again_and_what_it_refuses_for_go
     let stand = Stand::new().await;
     let process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
     stand.mail.fault(Fault::NoSuchMailbox, 1).await;
     let refused = booked(&salon, start_in(60)).await;
     let shown = until(&salon, &refused, "confirmation", "failed").await;
@@ -131,7 +145,9 @@ async fn a_guest_without_an_address_gets_no_mail_and_the_owner_sees_why() {
     let answer = salon.guest.post("/api/v1/public/book", &body).await.expect(201);
     let shown = until(&salon, &text(&answer["appointment_id"]), "confirmation", "failed").await;
     assert_eq!(shown["reason"], "no_contact");
-    assert!(stand.mail.messages().await.is_empty());
+    // Whoever serves is told all the same.
+    let told = until(&salon, &text(&answer["appointment_id"]), "host_booked", "sent").await;
+    assert_eq!(stand.mail.messages().await, mails_to(&stand, &told).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +173,7 @@ async fn a_reminder_that_could_not_go_out_before_the_visit_expires() {
     let salon = Salon { owner: salon.owner.at(&process), ..salon };
     let shown = until(&salon, &id, "reminder", "expired").await;
     assert!(mails_to(&stand, &shown).await.is_empty());
-    assert_eq!(stand.mail.messages().await.len(), 1);
+    assert_eq!(mails_to_guest(&stand).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,8 +193,11 @@ async fn roles_in_processes_of_their_own_do_what_one_process_does() {
     let second = booked(&salon, start + SignedDuration::from_mins(5)).await;
     until(&salon, &second, "confirmation", "offered").await;
     notifier.start_again().await;
-    until(&salon, &second, "confirmation", "sent").await;
-    assert_eq!(stand.mail.messages().await.len(), 2);
+    for id in [&first, &second] {
+        until(&salon, id, "confirmation", "sent").await;
+        until(&salon, id, "host_booked", "sent").await;
+    }
+    assert_eq!(stand.mail.messages().await.len(), 4);
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
 }
@@ -188,6 +207,7 @@ async fn a_send_under_way_ends_before_the_process_does() {
     let stand = Stand::new().await;
     let mut process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
     stand.mail.fault(Fault::StallData(Duration::from_secs(2)), 1).await;
     let id = booked(&salon, start_in(60)).await;
     in_the_table(&stand, "handed_over_at IS NOT NULL").await;
@@ -203,6 +223,7 @@ async fn a_send_that_is_not_handed_over_when_the_process_stops_is_left_to_the_ne
     let stand = Stand::new().await;
     let mut process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
     stand.mail.fault(Fault::StallConnect(Duration::from_secs(3)), 1).await;
     let id = booked(&salon, start_in(60)).await;
     in_the_table(&stand, "state = 'sending'").await;
@@ -223,6 +244,7 @@ async fn messages_that_lost_their_rows_get_them_back_and_are_not_sent_again() {
     remind(&salon, &[1]).await;
     let id = booked(&salon, start_in(30)).await;
     until(&salon, &id, "confirmation", "sent").await;
+    until(&salon, &id, "host_booked", "sent").await;
     until(&salon, &id, "reminder", "pending").await;
     process.kill();
     let forget = "DELETE FROM notification;
@@ -237,7 +259,7 @@ async fn messages_that_lost_their_rows_get_them_back_and_are_not_sent_again() {
     // The reminder that is still to come comes.
     stand.database.execute("UPDATE notification SET next_at = now() WHERE state = 'pending'").await;
     until(&salon, &id, "reminder", "sent").await;
-    assert_eq!(stand.mail.messages().await.len(), 2);
+    assert_eq!(stand.mail.messages().await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,15 +310,20 @@ async fn a_visit_called_off_at_once_shows_what_became_of_its_mail() {
     stand.addresses.caught_up().await;
     for id in all {
         let path = format!("/api/v1/appointments/{id}");
-        let shown = eventually("a confirmation has its outcome", async || {
+        let messages = eventually("all messages have their outcome", async || {
             let shown = salon.owner.read(&path).await.expect(200);
             let all = shown["reminders"].as_array()?.clone();
-            let ended = |m: &Value| matches!(m["status"].as_str(), Some("sent" | "cancelled"));
-            all.into_iter().find(|message| ended(message))
+            let ended =
+                |m: &Value| matches!(m["status"].as_str(), Some("sent" | "cancelled" | "skipped"));
+            (all.len() == 4 && all.iter().all(ended)).then_some(all)
         })
         .await;
-        let arrived = mails_to(&stand, &shown).await.len();
-        assert_eq!(arrived, usize::from(shown["status"] == "sent"), "{shown}");
+        for shown in messages {
+            let arrived = mails_to(&stand, &shown).await.len();
+            assert_eq!(arrived, usize::from(shown["status"] == "sent"), "{shown}");
+            let farewell = shown["kind"] == "cancellation";
+            assert!(!farewell || shown["status"] == "sent", "{shown}");
+        }
     }
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();

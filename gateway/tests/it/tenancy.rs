@@ -351,11 +351,13 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let login = json!({"email": email, "password": "correct horse"});
     let session = client.post("/api/v1/auth/login", &login).await.expect(200);
     let refresh_token = text(&session["refresh_token"]);
-    // What changes by itself is over: confirmations go out at once.
+    // What changes by itself is over: guests and hosts are told at once.
     for id in &appointments {
-        eventually("the confirmation went out", async || {
+        eventually("guest and host were told", async || {
             let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);
-            (shown["reminders"][0]["status"] == "sent").then_some(())
+            let messages = shown["reminders"].as_array()?;
+            let sent = messages.iter().filter(|message| message["status"] == "sent").count();
+            ((sent, messages.len()) == (2, 2)).then_some(())
         })
         .await;
     }

@@ -16,7 +16,7 @@ pub struct Notifications {
 pub struct NotificationRow {
     /// Which.
     pub notification_id: NotificationId,
-    /// `confirmation` or `reminder`.
+    /// What it is for, such as `reminder`.
     pub kind: String,
     /// `email`.
     pub channel: String,

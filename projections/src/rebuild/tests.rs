@@ -97,6 +97,7 @@ impl World {
             class: None,
             subjects: 1,
             series: None,
+            offset_seconds: None,
         };
         let event = match (self.sequences.contains_key(&stream), what % 3) {
             (false, _) => AppointmentEvent::Booked { visit, choice: None },

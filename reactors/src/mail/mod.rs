@@ -1,14 +1,15 @@
-//! What guests read.
+//! What guests and hosts read.
 
-use domain::{
-    TimeSlot, Zone,
-    appointment::Visit,
-    business::{BusinessState, IntakeField},
-};
+mod brand;
+mod guest;
+mod host;
+
+use domain::{StaffId, Zone, appointment::Visit, business::BusinessState};
 use jiff::Timestamp;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use projections::agenda::Contact;
-use serde_json::Value;
+
+use crate::ics::Invitation;
 
 /// A template of ours does not parse or does not fit its data.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +23,8 @@ pub(crate) struct Mail {
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) html: String,
-    /// For the guest's calendar: an invitation (METHOD:REQUEST).
-    pub(crate) invitation: Option<String>,
+    /// For the guest's calendar.
+    pub(crate) invitation: Option<Invitation>,
 }
 
 /// Renders mails.
@@ -32,19 +33,35 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 16] = [
     ("layout.html", include_str!("templates/layout.html")),
+    ("cancellation.html", include_str!("templates/cancellation.html")),
+    ("cancellation.txt", include_str!("templates/cancellation.txt")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
+    ("host.html", include_str!("templates/host.html")),
+    ("host.txt", include_str!("templates/host.txt")),
     ("reminder.html", include_str!("templates/reminder.html")),
     ("reminder.txt", include_str!("templates/reminder.txt")),
     ("rescheduled.html", include_str!("templates/rescheduled.html")),
     ("rescheduled.txt", include_str!("templates/rescheduled.txt")),
+    ("row.html", include_str!("templates/row.html")),
     ("said.html", include_str!("templates/said.html")),
     ("said.txt", include_str!("templates/said.txt")),
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
 ];
+
+/// What a mail is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a> {
+    /// As it is now.
+    pub(crate) business: &'a BusinessState,
+    /// As agreed, or as it was to be when it was called off.
+    pub(crate) visit: &'a Visit,
+    /// What was agreed before it was moved.
+    pub(crate) previous: Option<&'a Visit>,
+}
 
 impl Mails {
     pub(crate) fn try_new() -> Result<Self, TemplateError> {
@@ -59,49 +76,19 @@ impl Mails {
         Ok(Self { templates })
     }
 
-    /// `kind` names the template: `confirmation`, `reminder` or `rescheduled`. `previous` is when the
-    /// visit was to be before it was moved.
-    pub(crate) fn render(
+    /// Both forms of a mail.
+    fn render(
         &self,
-        kind: &str,
-        state: &BusinessState,
-        (visit, previous): (&Visit, Option<TimeSlot>),
-        contact: &Contact,
-        manage_url: &str,
+        template: &str,
+        about: &About<'_>,
+        subject: String,
+        values: &Value,
     ) -> Result<Mail, TemplateError> {
-        let profile = &state.profile.value;
-        // A service or staff member may be gone by now; the visit stands all the same.
-        let service = state.services.get(&visit.service_id).map(|s| s.value.name.as_str());
-        let staff = state.staff.get(&visit.staff_id).map(|s| s.value.name.as_str());
-        let start = visit.slot.start();
-        let when = local(start, &profile.timezone);
-        let guest_zone = contact.timezone.as_deref().and_then(|name| name.parse::<Zone>().ok());
-        let guest_when = guest_zone.map(|zone| local(start, &zone)).filter(|there| *there != when);
-        let values = context! {
-            business => &profile.name,
-            address => &profile.address,
-            contact => &profile.contact,
-            guest => &contact.name,
-            service => service,
-            staff => staff,
-            when => when,
-            guest_when => guest_when,
-            manage_url => manage_url,
-            said => said(state, visit, contact),
-            subjects => contact.subjects.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
-            was => previous.map(|slot| local(slot.start(), &profile.timezone)),
-        };
         let part = |suffix| -> Result<String, TemplateError> {
-            Ok(self.templates.get_template(&format!("{kind}.{suffix}"))?.render(&values)?)
-        };
-        let what = service.unwrap_or("your appointment");
-        let subject = match kind {
-            "confirmation" => format!("Booked: {what} at {}", profile.name),
-            "rescheduled" => format!("Moved: {what} at {}", profile.name),
-            _ => format!("Reminder: {what} at {}", profile.name),
+            Ok(self.templates.get_template(&format!("{template}.{suffix}"))?.render(values)?)
         };
         Ok(Mail {
-            from_name: profile.name.clone(),
+            from_name: about.business.profile.value.name.clone(),
             subject,
             text: part("txt")?,
             html: part("html")?,
@@ -110,158 +97,48 @@ impl Mails {
     }
 }
 
-/// What the guest answered, each below its question, as the service asks it today.
-fn said(state: &BusinessState, visit: &Visit, contact: &Contact) -> Vec<(String, String)> {
-    let Some(service) = state.services.get(&visit.service_id) else { return vec![] };
-    let answer = |field: &IntakeField| {
-        let answer = match contact.answers.get(&field.key)? {
-            Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => return None,
-        };
-        Some((field.label.clone(), answer))
-    };
-    service.value.intake_fields.iter().filter_map(answer).collect()
+impl About<'_> {
+    /// A service may be gone by now; the visit stands all the same.
+    fn service(&self) -> Option<&str> {
+        let service = self.business.services.get(&self.visit.service_id);
+        service.map(|service| service.value.name.as_str())
+    }
+
+    /// So may the staff member.
+    fn staff(&self, staff_id: StaffId) -> Option<&str> {
+        self.business.staff.get(&staff_id).map(|member| member.value.name.as_str())
+    }
+
+    /// In the time of the business.
+    fn when(&self) -> String {
+        self.local(self.visit)
+    }
+
+    fn was(&self) -> Option<String> {
+        self.previous.map(|visit| self.local(visit))
+    }
+
+    fn local(&self, visit: &Visit) -> String {
+        local(visit.slot.start(), &self.business.profile.value.timezone)
+    }
+
+    /// The same moment in the guest's own time, unless that is how the business says it, too.
+    fn there(&self, visit: &Visit, zone: Option<&Zone>) -> Option<String> {
+        let there = zone.map(|zone| local(visit.slot.start(), zone));
+        there.filter(|there| *there != self.local(visit))
+    }
 }
 
-/// The day and time as a guest reads it, with the zone.
+/// The guest's own zone, when they named one.
+fn zone_of(contact: &Contact) -> Option<Zone> {
+    contact.timezone.as_deref().and_then(|name| name.parse().ok())
+}
+
+/// The day and time as people read it, with the zone.
 fn local(at: Timestamp, zone: &Zone) -> String {
     let zoned = at.to_zoned(zone.tz().clone());
     format!("{} ({})", zoned.strftime("%A, %-d %B %Y, %H:%M %Z"), zone.name())
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::{
-        Aggregate, Currency, CustomerId, Money, ServiceId, StaffId,
-        business::{Business, BusinessEvent, IntakeKind, Profile, Service, StaffMember},
-    };
-    use jiff::SignedDuration;
-    use projections::agenda::Subject;
-    use serde_json::json;
-    use uuid::Uuid;
-
-    use super::*;
-
-    const MANAGE_URL: &str = "https://book.example/salons/api/v1/public/appointments/AQ-_";
-
-    fn render(kind: &str, guest: &str, timezone: Option<&str>) -> Mail {
-        let (service_id, staff_id) = (ServiceId::new(Uuid::nil()), StaffId::new(Uuid::nil()));
-        let zone = "America/New_York".parse().unwrap();
-        let price = Money { amount: 4500, currency: Currency::USD };
-        let asked = [("first", "First visit?"), ("size", "Size"), ("other", "Other")];
-        let asked = asked.map(|(key, label)| IntakeField {
-            key: key.into(),
-            label: label.into(),
-            kind: IntakeKind::Text,
-            required: false,
-            choices: vec![],
-        });
-        let asked = asked.to_vec();
-        let mut business = Business::default();
-        business.apply(BusinessEvent::Registered {
-            profile: Profile::new("Salon <Dana> & Co".into(), "salon".into(), zone),
-        });
-        business.apply(BusinessEvent::ServiceAdded {
-            service_id,
-            service: Service { intake_fields: asked.into(), ..Service::new("Cut", 30, price) },
-        });
-        let member = StaffMember::new("Dana");
-        business.apply(BusinessEvent::StaffAdded { staff_id, member });
-        let start: Timestamp = "2026-07-06T13:00:00Z".parse().unwrap();
-        let visit = Visit {
-            staff_id,
-            service_id,
-            customer_id: CustomerId::new(Uuid::nil()),
-            slot: TimeSlot::lasting(start, 30).unwrap(),
-            buffer_before_minutes: 0,
-            buffer_after_minutes: 0,
-            price,
-            reminder_offsets_minutes: vec![],
-            parts: vec![],
-            resources: vec![],
-            class: None,
-            subjects: 1,
-            series: None,
-        };
-        let before = (kind == "rescheduled").then(|| start - SignedDuration::from_hours(24));
-        let previous = before.and_then(|start| TimeSlot::lasting(start, 30));
-        let contact = Contact {
-            name: guest.into(),
-            email: None,
-            phone: None,
-            timezone: timezone.map(str::to_owned),
-            notes: None,
-            answers: serde_json::from_value(json!({"first": true, "size": "<large>"})).unwrap(),
-            subjects: vec![Subject { name: "Rex".into(), notes: None }],
-            cancel_reason: None,
-        };
-        Mails::try_new()
-            .unwrap()
-            .render(kind, business.registered().unwrap(), (&visit, previous), &contact, MANAGE_URL)
-            .unwrap()
-    }
-
-    #[test]
-    fn a_mail_shows_business_time_and_the_guests_own_when_they_differ() {
-        let same = render("confirmation", "Ada", Some("America/New_York"));
-        assert!(
-            same.text.contains("Monday, 6 July 2026, 09:00 EDT (America/New_York)"),
-            "{}",
-            same.text
-        );
-        assert!(!same.text.contains("your time"), "{}", same.text);
-        let away = render("reminder", "Ada", Some("Europe/London"));
-        assert!(
-            away.text.contains("Monday, 6 July 2026, 14:00 BST (Europe/London)"),
-            "{}",
-            away.text
-        );
-        assert!(away.html.contains("09:00 EDT"), "{}", away.html);
-    }
-
-    #[test]
-    fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
-        for kind in ["confirmation", "reminder", "rescheduled"] {
-            let mail = render(kind, "Ada", None);
-            let line = format!("\nSee or cancel your visit: {MANAGE_URL}\n");
-            assert!(mail.text.contains(&line), "{}", mail.text);
-            assert!(mail.html.contains(&format!("href=\"{MANAGE_URL}\"")), "{}", mail.html);
-            for part in [&mail.text, &mail.html] {
-                assert_eq!(part.matches(MANAGE_URL).count(), 1, "{part}");
-            }
-            assert!(!mail.subject.contains("AQ-_"), "{}", mail.subject);
-        }
-    }
-
-    #[test]
-    fn a_confirmation_repeats_what_the_guest_said() {
-        let mail = render("confirmation", "Ada", None);
-        assert!(mail.text.contains("For: Rex\nFirst visit? yes\nSize: <large>\n"), "{}", mail.text);
-        for part in ["Rex", "First visit?", "yes", "&lt;large&gt;"] {
-            assert!(mail.html.contains(part), "{part}: {}", mail.html);
-        }
-        assert!(!mail.text.contains("Other"), "{}", mail.text);
-        let reminder = render("reminder", "Ada", None);
-        assert!(!reminder.text.contains("Rex"), "{}", reminder.text);
-    }
-
-    #[test]
-    fn a_moved_visit_says_when_it_was_to_be_and_when_it_is() {
-        let mail = render("rescheduled", "Ada", None);
-        for part in [&mail.text, &mail.html] {
-            assert!(part.contains("Sunday, 5 July 2026, 09:00 EDT"), "{part}");
-            assert!(part.contains("Monday, 6 July 2026, 09:00 EDT"), "{part}");
-        }
-        assert!(mail.subject.contains("Moved"), "{}", mail.subject);
-    }
-
-    #[test]
-    fn what_people_type_is_escaped_in_html() {
-        let mail = render("confirmation", "<script>alert(1)</script>", None);
-        assert!(!mail.html.contains("<script>"), "{}", mail.html);
-        assert!(mail.html.contains("Salon &lt;Dana&gt; &amp; Co"), "{}", mail.html);
-        assert!(mail.text.contains("Salon <Dana> & Co"), "{}", mail.text);
-    }
-}
+mod tests;

@@ -1,21 +1,22 @@
 use domain::{
-    NotificationId,
-    appointment::{Appointment, Status},
+    NotificationId, StaffId,
+    appointment::{Appointment, Status, Visit},
     business::Business,
-    notification::{Kind, NotificationCommand},
+    notification::{Kind, NotificationCommand, Recipient},
 };
 use lettre::Message;
 use projections::agenda::Agenda;
 use streams::{
     BoxError, clock,
-    log::{Loaded, StreamKey},
+    log::{Loaded, Recorded, StreamKey, Unreadable},
 };
 use uuid::Uuid;
 
 use super::Notifier;
 use crate::{
     GuestCalendar,
-    mail::Mail,
+    hosts::Addresses,
+    mail::{About, Mail},
     smtp::{HandOver, Ready, SmtpRefusal},
     work::{self, Work},
 };
@@ -30,9 +31,9 @@ pub(super) struct Taken {
 enum Prepared {
     Mail {
         mail: Mail,
-        to: String,
+        to: Vec<String>,
     },
-    /// The appointment does not stand any more.
+    /// The appointment is not any more what the message says.
     CalledOff,
     NoContact,
 }
@@ -203,20 +204,36 @@ impl Notifier {
         let business: Loaded<Business> = histories.fold(&business_key)?;
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let state = &appointment.state;
+        let kind =
+            Kind::named(&work.kind).ok_or("a message of a kind that this build does not know")?;
         let same = i64::from(state.revision()) + 1 == i64::from(work.version);
-        let stands = state.known().filter(|(_, status)| same && *status == Status::Booked);
+        let wanted = if kind.is_farewell() { Status::Cancelled } else { Status::Booked };
+        let stands = state.known().filter(|(_, status)| same && *status == wanted);
         let (Some(business), Some((visit, status))) = (business.state.registered(), stands) else {
             return Ok(Prepared::CalledOff);
         };
         let agenda = Agenda::new(self.log.clone());
         let contact = agenda.contact(work.business_id, work.appointment_id).await?;
+        let previous = previous(histories.events(&key))?;
+        let moved = matches!(kind, Kind::Rescheduled | Kind::HostRescheduled);
+        let previous = previous.as_ref().filter(|_| moved);
+        let about = About { business, visit, previous };
+        if kind.recipient() == Recipient::Host {
+            let by_guest = histories.events(&key).last().is_some_and(|e| e.actor == "guest");
+            let to = self.hosts(work, &about).await?;
+            let mail = self.mails.to_host(kind, &about, contact.as_ref(), by_guest)?;
+            return Ok(if to.is_empty() {
+                Prepared::NoContact
+            } else {
+                Prepared::Mail { mail, to }
+            });
+        }
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let manage_url = self.links.manage_url(work.appointment_id);
-        let about = (visit, state.previous());
-        let mut mail = self.mails.render(&work.kind, business, about, &contact, &manage_url)?;
+        let mut mail = self.mails.to_guest(kind, &about, &contact, &manage_url)?;
         // A reminder says nothing new: calendars have what it is about.
-        if work.kind != Kind::Reminder.as_str() {
+        if kind != Kind::Reminder {
             let calendar = GuestCalendar {
                 appointment_id: work.appointment_id,
                 version: appointment.sequence,
@@ -228,6 +245,27 @@ impl Notifier {
             };
             mail.invitation = Some(calendar.invitation(&contact.name, &to));
         }
-        Ok(Prepared::Mail { mail, to })
+        Ok(Prepared::Mail { mail, to: vec![to] })
     }
+
+    /// Where whoever serves is reached now, and whoever was to serve before it was moved.
+    async fn hosts(&self, work: &Work, about: &About<'_>) -> Result<Vec<String>, sqlx::Error> {
+        let staff: Vec<StaffId> =
+            about.previous.into_iter().chain([about.visit]).map(|visit| visit.staff_id).collect();
+        let (pool, business_id) = (self.log.database().pool(), work.business_id);
+        Ok(Addresses::read(pool, &[business_id], &staff).await?.of(business_id, &staff))
+    }
+}
+
+/// What was agreed before what is agreed now.
+fn previous(events: &[Recorded]) -> Result<Option<Visit>, Unreadable> {
+    let facts = events.iter().rev().map(Recorded::decode::<Appointment>);
+    let mut agreed = Vec::new();
+    for fact in facts {
+        agreed.extend(fact?.agreed().map(|(visit, _)| visit));
+        if agreed.len() == 2 {
+            return Ok(agreed.pop());
+        }
+    }
+    Ok(None)
 }

@@ -1,0 +1,67 @@
+use domain::{business::IntakeField, notification::Kind};
+use minijinja::context;
+use projections::agenda::Contact;
+use serde_json::Value;
+
+use super::{About, Mail, Mails, TemplateError, brand, zone_of};
+
+impl Mails {
+    /// To the guest. The kind names the template.
+    pub(crate) fn to_guest(
+        &self,
+        kind: Kind,
+        about: &About<'_>,
+        contact: &Contact,
+        manage_url: &str,
+    ) -> Result<Mail, TemplateError> {
+        let About { business, visit, previous } = *about;
+        let (profile, zone) = (&business.profile.value, zone_of(contact));
+        let service = about.service();
+        let values = context! {
+            brand => brand::values(&profile.branding),
+            business => &profile.name,
+            address => &profile.address,
+            contact => &profile.contact,
+            guest => &contact.name,
+            service => service,
+            staff => about.staff(visit.staff_id),
+            when => about.when(),
+            guest_when => about.there(visit, zone.as_ref()),
+            was => about.was(),
+            guest_was => previous.and_then(|before| about.there(before, zone.as_ref())),
+            manage => if kind.is_farewell() { "See your visit" } else { "See or cancel your visit" },
+            manage_url => manage_url,
+            said => said(about, contact),
+            subjects => contact.subjects.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        let what = service.unwrap_or("your appointment");
+        let subject = format!("{}: {what} at {}", news(kind), profile.name);
+        self.render(kind.as_str(), about, subject, &values)
+    }
+}
+
+/// What the guest answered, each below its question, as the service asks it today.
+fn said(about: &About<'_>, contact: &Contact) -> Vec<(String, String)> {
+    let Some(service) = about.business.services.get(&about.visit.service_id) else {
+        return vec![];
+    };
+    let answer = |field: &IntakeField| {
+        let answer = match contact.answers.get(&field.key)? {
+            Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => return None,
+        };
+        Some((field.label.clone(), answer))
+    };
+    service.value.intake_fields.iter().filter_map(answer).collect()
+}
+
+const fn news(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Confirmation | Kind::HostBooked => "Booked",
+        Kind::Reminder => "Reminder",
+        Kind::Rescheduled | Kind::HostRescheduled => "Moved",
+        Kind::Cancellation | Kind::HostCancelled => "Cancelled",
+    }
+}
