@@ -248,7 +248,7 @@ impl Api {
         id: AppointmentId,
     ) -> Result<(u64, AppointmentAnswer), Problem> {
         let found = self.agenda.get(member.business_id, id).await?;
-        let AppointmentDetail { visit, status, version, contact } =
+        let AppointmentDetail { visit, status, version, customer_id, contact } =
             found.ok_or_else(Problem::not_found)?;
         let reminders = self.notifications.of_appointment(member.business_id, id).await?;
         let contact = contact.as_ref();
@@ -266,7 +266,7 @@ impl Api {
             seats: visit.class.map(|class| class.seats),
             series: visit.series.map(Into::into),
             customer: CustomerAnswer {
-                id: visit.customer_id,
+                id: customer_id,
                 name: contact.map(|c| c.name.clone()),
                 email: contact.and_then(|c| c.email.clone()),
                 phone: contact.and_then(|c| c.phone.clone()),

@@ -10,6 +10,7 @@ mod calendar_files;
 mod calendars;
 mod classes;
 mod cluster;
+mod customers;
 mod explain;
 mod faults;
 mod identity;

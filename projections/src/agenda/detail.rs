@@ -1,5 +1,5 @@
 use domain::{
-    AppointmentId, BusinessId,
+    AppointmentId, BusinessId, CustomerId,
     appointment::{Appointment, Status, Visit},
 };
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use streams::{
     Cursor,
     log::{Loaded, StreamKey},
 };
+use uuid::Uuid;
 
 use super::Agenda;
 use crate::ReadError;
@@ -23,6 +24,8 @@ pub struct AppointmentDetail {
     pub status: Status,
     /// Sequence of its last event.
     pub version: u64,
+    /// Whose it is: who was booked for, or who stands for them now.
+    pub customer_id: CustomerId,
     /// What was given with it, unless erased.
     pub contact: Option<Contact>,
 }
@@ -87,12 +90,30 @@ impl Agenda {
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let Some((visit, status)) = appointment.state.known() else { return Ok(None) };
         let contact = self.contact(business_id, appointment_id).await?;
+        let customer_id = self.stands_for(business_id, visit.customer_id).await?;
         Ok(Some(AppointmentDetail {
             visit: visit.clone(),
             status,
             version: appointment.sequence,
+            customer_id,
             contact,
         }))
+    }
+
+    async fn stands_for(
+        &self,
+        business_id: BusinessId,
+        customer_id: CustomerId,
+    ) -> Result<CustomerId, ReadError> {
+        let now: Option<Uuid> = sqlx::query_scalar(
+            "SELECT merged_into FROM customer
+              WHERE customer_id = $1 AND business_id = $2 AND merged_into IS NOT NULL",
+        )
+        .bind(customer_id.uuid())
+        .bind(business_id.uuid())
+        .fetch_optional(self.database.pool())
+        .await?;
+        Ok(now.map_or(customer_id, CustomerId::new))
     }
 
     /// What was given with the appointment; `None` once erased.

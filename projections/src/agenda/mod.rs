@@ -3,6 +3,7 @@
 mod changes;
 mod detail;
 mod guest;
+mod merged;
 mod projector;
 mod query;
 
