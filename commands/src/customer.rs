@@ -100,7 +100,9 @@ impl Commands {
         // Whoever books meanwhile is told of them anew: guests are forgotten when the turn ends.
         let _turn = self.turn(context.business_id).await?;
         let attempt = || self.try_change_customer(customer_id, change, context);
-        until_decided("change_customer", attempt, |_| None).await
+        let done = until_decided("change_customer", attempt, |_| None).await?;
+        note("changed");
+        Ok(done)
     }
 
     async fn try_change_customer(
@@ -156,7 +158,9 @@ impl Commands {
         }
         let _turn = self.turn(context.business_id).await?;
         let attempt = || self.try_merge(customer_id, into, context);
-        until_decided("merge_customer", attempt, |_| None).await
+        let done = until_decided("merge_customer", attempt, |_| None).await?;
+        note("merged");
+        Ok(done)
     }
 
     async fn try_merge(
@@ -241,6 +245,10 @@ impl Commands {
             Some(customer_id) => Err(Attempt::Refused(CustomerRefused::EmailTaken { customer_id })),
         }
     }
+}
+
+fn note(outcome: &'static str) {
+    metrics::counter!("apptremind_customers_total", "outcome" => outcome).increment(1);
 }
 
 fn field(message: &str) -> FieldError {

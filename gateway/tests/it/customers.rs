@@ -231,6 +231,9 @@ async fn the_owner_changes_a_customer_and_nobody_overwrites_another() {
         (json!({"email": "ada"}), "email"),
         (json!({"phone": "12"}), "phone"),
         (json!({"notes": "x".repeat(10_001)}), "notes"),
+        (json!({"name": "A\u{0}"}), "name"),
+        (json!({"email": "a\u{0}@example.com"}), "email"),
+        (json!({"notes": "\u{0}"}), "notes"),
         (json!({"colour": "red"}), "colour"),
     ] {
         let answer = change(&salon, &ada, "*", odd).await;
@@ -240,6 +243,8 @@ async fn the_owner_changes_a_customer_and_nobody_overwrites_another() {
     let nobody = path("cust_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f");
     salon.owner.edit(Method::PATCH, &nobody, &json!({"name": "X"})).await.problem(404, "not_found");
 
+    let edits = process.metric("apptremind_customers_total{outcome=\"changed\"}").await;
+    assert!((edits - 3.0).abs() < 0.5, "{edits}");
     // She is found by the new address from now on, and the old one is anybody's.
     change(&salon, &ada, "*", json!({"email": "countess@example.com"})).await.expect(200);
     assert_eq!(customer(&salon, &salon.guest, 80, guest("countess")).await, ada);
