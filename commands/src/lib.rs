@@ -6,12 +6,14 @@
 mod again;
 pub mod appointment;
 pub mod business;
+pub mod customer;
 pub mod directory;
 mod email;
 mod error;
 pub mod idempotency;
 pub mod identity;
 mod mailbox;
+mod phone;
 mod staff_calendar;
 mod staff_schedule;
 mod url;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    appointment::AppointmentEvent, business::BusinessEvent, notification::NotificationEvent,
-    resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
+    appointment::AppointmentEvent, business::BusinessEvent, customer::CustomerEvent,
+    notification::NotificationEvent, resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
     staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
     subscription::SubscriptionEvent, user::UserEvent,
 };
@@ -17,6 +17,7 @@ pub const EVENT_TYPES: &[&[&str]] = &[
     ResourceCalendarEvent::TYPES,
     AppointmentEvent::TYPES,
     SeriesEvent::TYPES,
+    CustomerEvent::TYPES,
     SubscriptionEvent::TYPES,
     NotificationEvent::TYPES,
     UserEvent::TYPES,

@@ -8,6 +8,7 @@ pub mod appointment;
 pub mod availability;
 pub mod business;
 mod catalogue;
+pub mod customer;
 mod ids;
 mod money;
 pub mod notification;

@@ -97,6 +97,26 @@ const CHECKS: &[(&str, &str)] = &[
                                AND u.ends_at = (used->'slot'->>'end')::timestamptz)",
     ),
     (
+        "whoever stands for a merged customer is known and not merged, and the log says so too",
+        "SELECT c.customer_id::text FROM customer c
+          WHERE c.merged_into IS NOT NULL
+            AND (NOT EXISTS (SELECT FROM customer s
+                              WHERE s.customer_id = c.merged_into
+                                AND s.business_id = c.business_id AND s.merged_into IS NULL)
+              OR NOT EXISTS (SELECT FROM events e
+                              WHERE e.aggregate_type = 'customer'
+                                AND e.aggregate_id = 'cust_' || replace(c.customer_id::text, '-', '')
+                                AND e.event_type = 'customer.merged.v1'))",
+    ),
+    (
+        "every customer is in the version of the last event about them",
+        "SELECT c.customer_id::text FROM customer c
+          WHERE c.version <> coalesce(
+                  (SELECT max(e.sequence) FROM events e
+                    WHERE e.aggregate_type = 'customer'
+                      AND e.aggregate_id = 'cust_' || replace(c.customer_id::text, '-', '')), 0)",
+    ),
+    (
         "every stored answer names an appointment that was booked, and no two the same",
         "SELECT k.key FROM idempotency_key k
           WHERE k.answer ? 'appointment_id'

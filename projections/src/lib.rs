@@ -7,6 +7,7 @@ pub mod agenda;
 pub mod availability;
 pub mod calendars;
 mod changes;
+pub mod customers;
 pub mod doctor;
 mod error;
 pub mod explain;

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use domain::{AppointmentId, BusinessId, availability::Refusal};
-use streams::{CommandContext, log::CommitError};
+use streams::{
+    CommandContext,
+    log::{CommitError, GuestAddress},
+};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
@@ -35,7 +38,7 @@ pub(crate) struct BookTask {
     since: Instant,
     walled: u32,
     /// Of the guest, as they are found again.
-    pub(super) address: Option<String>,
+    pub(super) address: Option<GuestAddress>,
 }
 
 impl BookTask {
@@ -179,8 +182,8 @@ impl Commands {
                     weeks.into_iter().for_each(|(week, events)| state.evolve_week(week, events));
                     stock.into_iter().for_each(|(week, events)| state.evolve_stock(week, events));
                     counted.iter().for_each(|visit| state.evolve_counted(visit));
-                    if let Some((email, customer_id)) = guest {
-                        guests.greet(email, customer_id);
+                    if let Some((address, customer)) = guest {
+                        guests.greet(address, customer);
                     }
                     units.push(unit);
                     answers.push(booked);
@@ -212,7 +215,7 @@ impl Commands {
             Err(error) => {
                 *state = State::default();
                 decided.extend(doubtful);
-                guests.forget(decided.iter().filter_map(|task| task.address.as_deref()));
+                guests.forget(decided.iter().filter_map(|task| task.address.as_ref()));
                 Round::Failed { tasks: decided, error }
             }
         }
@@ -223,15 +226,15 @@ impl Commands {
         &self,
         guests: &Guests,
         business_id: BusinessId,
-        addresses: impl IntoIterator<Item = String>,
+        addresses: impl IntoIterator<Item = GuestAddress>,
     ) -> Result<(), CommitError> {
-        let asked: BTreeSet<String> =
+        let asked: BTreeSet<GuestAddress> =
             addresses.into_iter().filter(|address| !guests.knows_of(address)).collect();
         if asked.is_empty() {
             return Ok(());
         }
         let found = self.log.customers(business_id, asked.iter().cloned()).await?;
-        asked.into_iter().zip(found).for_each(|(address, id)| guests.found(address, id));
+        asked.into_iter().zip(found).for_each(|(address, known)| guests.found(address, known));
         Ok(())
     }
 

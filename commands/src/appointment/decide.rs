@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    CalendarWeek, CustomerId, Decide, Fields, StaffId, TimeSlot, Zone,
+    CalendarWeek, Decide, Fields, StaffId, TimeSlot, Zone,
     appointment::{Appointment, AppointmentCommand, Candidate, StaffChoice, Visit},
     availability::{self, Asked, Refusal, Shape},
     business::BusinessState,
@@ -12,7 +12,7 @@ use domain::{
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use streams::{
     Actor, CommandContext,
-    log::{CommitError, Contact, Loaded, StreamKey, UnitOfWork},
+    log::{CommitError, Contact, GuestAddress, KnownCustomer, Loaded, StreamKey, UnitOfWork},
 };
 
 use super::{
@@ -39,7 +39,7 @@ pub(super) struct Decision {
     /// What becomes true of the weeks in which it counts, when there is a limit.
     pub(super) counted: Vec<CountedVisit>,
     /// Who becomes known, by address.
-    pub(super) guest: Option<(String, CustomerId)>,
+    pub(super) guest: Option<(GuestAddress, KnownCustomer)>,
 }
 
 fn refuse<T>(refused: BookingRefused) -> Tried<T> {
@@ -134,6 +134,7 @@ pub(super) fn decide(
     agree(&mut unit, book, visit, found)?;
     unit.guard(business);
     unit.guard(plan);
+    customer.guard(&mut unit);
     unit.count(month_of(context.now), 1, plan.state.monthly_cap(policy.free_monthly_cap));
     let guest = keep(&mut unit, book, customer);
     if let Some(key) = key {
@@ -242,7 +243,7 @@ fn keep(
     unit: &mut UnitOfWork,
     book: &BookAppointment,
     customer: Customer,
-) -> Option<(String, CustomerId)> {
+) -> Option<(GuestAddress, KnownCustomer)> {
     unit.contact(Contact {
         appointment_id: book.appointment_id,
         name: book.guest.name.clone(),
@@ -254,7 +255,8 @@ fn keep(
         subjects: book.subjects.clone(),
     });
     let Customer::New(new) = customer else { return None };
-    let guest = book.guest.address().map(|email| (email, new.customer_id));
+    let known = KnownCustomer { customer_id: new.customer_id, version: 0 };
+    let guest = book.guest.address().map(|address| (address, known));
     unit.customer(new);
     guest
 }

@@ -1,8 +1,15 @@
-use domain::{CustomerId, FieldError, Fields};
+use domain::{CustomerId, FieldError, Fields, customer};
 use serde::{Deserialize, Serialize};
-use streams::{clock, log::NewCustomer};
+use streams::{
+    clock,
+    log::{GuestAddress, KnownCustomer, NewCustomer, StreamKey, UnitOfWork},
+};
 
-use crate::{email::is_email, mailbox::Guests};
+use crate::{
+    email::is_email,
+    mailbox::Guests,
+    phone::{self, is_phone},
+};
 
 /// Who comes, in their own words.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,13 +33,7 @@ impl Guest {
             fields.check(is_email(email), "customer.email", "must be an e-mail address");
         }
         if let Some(phone) = &self.phone {
-            let digits = phone.bytes().filter(u8::is_ascii_digit).count();
-            let clean = phone.bytes().all(|b| b.is_ascii_digit() || b"+-() .".contains(&b));
-            fields.check(
-                clean && (5..=15).contains(&digits),
-                "customer.phone",
-                "must be a phone number of 5 to 15 digits",
-            );
+            fields.check(is_phone(phone), "customer.phone", phone::RULE);
         }
         fields.done()
     }
@@ -40,29 +41,40 @@ impl Guest {
 
 /// A guest as the business knows them, or is about to.
 pub(super) enum Customer {
-    Known(CustomerId),
+    Known(KnownCustomer),
     New(NewCustomer),
 }
 
 impl Customer {
     pub(super) const fn id(&self) -> CustomerId {
         match self {
-            Self::Known(id) => *id,
+            Self::Known(known) => known.customer_id,
             Self::New(new) => new.customer_id,
+        }
+    }
+
+    /// Expects that whoever is known is still who they were when they were looked up: another process
+    /// may have changed or merged them since.
+    pub(super) fn guard(&self, unit: &mut UnitOfWork) {
+        if let Self::Known(known) = self {
+            let key = StreamKey::of::<customer::Customer>(known.customer_id);
+            unit.guard_after(key, known.version);
         }
     }
 }
 
 impl Guest {
-    /// Under what a guest is kept in mind.
-    pub(super) fn address(&self) -> Option<String> {
-        self.email.as_ref().map(|email| email.to_ascii_lowercase())
+    /// By what a guest is found again: the phone number counts only without an e-mail address, because
+    /// families share one.
+    pub(super) fn address(&self) -> Option<GuestAddress> {
+        let email = self.email.as_deref().map(GuestAddress::email);
+        email.or_else(|| self.phone.as_deref().map(GuestAddress::phone))
     }
 
     /// Finds a guest again by their address. A public booking never changes what is known of them:
     /// anyone could redirect another guest's mails.
     pub(super) fn as_customer(&self, guests: &Guests) -> Customer {
-        let known = self.address().and_then(|email| guests.get(&email));
+        let known = self.address().and_then(|address| guests.get(&address));
         known.map_or_else(
             || {
                 Customer::New(NewCustomer {

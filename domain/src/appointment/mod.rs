@@ -6,6 +6,7 @@ mod command;
 mod error;
 mod event;
 mod subject;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod visit;
@@ -16,4 +17,5 @@ pub use command::AppointmentCommand;
 pub use error::AppointmentError;
 pub use event::AppointmentEvent;
 pub use subject::Subject;
+pub use summary::{Doer, Teller};
 pub use visit::{Held, InSeries, Part, Used, Visit};

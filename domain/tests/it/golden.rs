@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{
     DomainEvent, EVENT_TYPES, appointment::AppointmentEvent, business::BusinessEvent,
-    notification::NotificationEvent, resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
+    customer::CustomerEvent, notification::NotificationEvent,
+    resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
     staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
     subscription::SubscriptionEvent, upcast, user::UserEvent,
 };
@@ -35,13 +36,14 @@ fn read<E: DomainEvent>(name: &str, stored: &Value) -> (String, Value) {
 
 fn by_stream(name: &str, stored: &Value) -> (String, Value) {
     type Reader = fn(&str, &Value) -> (String, Value);
-    let readers: [(&[&str], Reader); 9] = [
+    let readers: [(&[&str], Reader); 10] = [
         (BusinessEvent::TYPES, read::<BusinessEvent>),
         (StaffScheduleEvent::TYPES, read::<StaffScheduleEvent>),
         (StaffCalendarEvent::TYPES, read::<StaffCalendarEvent>),
         (ResourceCalendarEvent::TYPES, read::<ResourceCalendarEvent>),
         (SeriesEvent::TYPES, read::<SeriesEvent>),
         (AppointmentEvent::TYPES, read::<AppointmentEvent>),
+        (CustomerEvent::TYPES, read::<CustomerEvent>),
         (SubscriptionEvent::TYPES, read::<SubscriptionEvent>),
         (NotificationEvent::TYPES, read::<NotificationEvent>),
         (UserEvent::TYPES, read::<UserEvent>),

@@ -14,12 +14,12 @@ use projections::{
     notifications::NotificationRow,
 };
 use serde::{Deserialize, Serialize};
-use streams::Cursor;
+use streams::{Cursor, clock};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    answer::{Freshness, Items, PartAnswer, Price, Tagged, Written},
+    answer::{Items, PartAnswer, Price, Tagged, Written},
     context,
     extract::{self, Id, Member, Owner},
     intake::SubjectBody,
@@ -58,6 +58,20 @@ pub(crate) struct ListQuery {
     /// Wait for this position of an earlier write, two seconds at most.
     #[param(value_type = Option<String>)]
     min_position: Option<Cursor>,
+}
+
+/// How fresh, or as of when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OneQuery {
+    /// Wait for this position of an earlier write, two seconds at most.
+    #[param(value_type = Option<String>)]
+    min_position: Option<Cursor>,
+    /// As the appointment was known at this instant; as it is known now when absent. Who comes, what they
+    /// said and the messages are answered as they are now.
+    #[param(value_type = Option<String>, format = DateTime)]
+    as_of: Option<Instant>,
 }
 
 /// An appointment in a list.
@@ -219,7 +233,17 @@ pub(crate) struct HistoryAnswer {
     kind: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
+    /// A user's id, `guest`, or `system:` and a role of ours.
     actor: String,
+    /// What they are to the business today: `guest`, `owner`, `staff` or `system`. Null for a user who has
+    /// left.
+    #[schema(value_type = Option<String>)]
+    actor_role: Option<&'static str>,
+    /// What happened, in one sentence, on the clock of the business.
+    #[schema(
+        example = "Moved by the guest from Mon 2 Mar 2026 14:00 to Tue 3 Mar 2026 09:30 (Europe/London)"
+    )]
+    summary: String,
     data: serde_json::Value,
 }
 
@@ -230,6 +254,8 @@ impl From<HistoryEntry> for HistoryAnswer {
             kind: entry.kind,
             at: entry.at,
             actor: entry.actor,
+            actor_role: entry.doer.role(),
+            summary: entry.summary,
             data: entry.data,
         }
     }
@@ -251,9 +277,10 @@ impl Api {
         &self,
         member: Member,
         id: AppointmentId,
+        as_of: Option<Timestamp>,
     ) -> Result<(u64, AppointmentAnswer), Problem> {
-        let found = self.agenda.get(member.business_id, id).await?;
-        let AppointmentDetail { visit, status, version, contact } =
+        let found = self.agenda.get_as_of(member.business_id, id, as_of).await?;
+        let AppointmentDetail { visit, status, version, customer_id, contact } =
             found.ok_or_else(Problem::not_found)?;
         let reminders = self.notifications.of_appointment(member.business_id, id).await?;
         let contact = contact.as_ref();
@@ -271,7 +298,7 @@ impl Api {
             seats: visit.class.map(|class| class.seats),
             series: visit.series.map(Into::into),
             customer: CustomerAnswer {
-                id: visit.customer_id,
+                id: customer_id,
                 name: contact.map(|c| c.name.clone()),
                 email: contact.and_then(|c| c.email.clone()),
                 phone: contact.and_then(|c| c.phone.clone()),
@@ -315,7 +342,7 @@ impl Api {
         id: AppointmentId,
         position: Cursor,
     ) -> Result<Written<AppointmentAnswer>, Problem> {
-        let (version, answer) = self.appointment(member, id).await?;
+        let (version, answer) = self.appointment(member, id, None).await?;
         Ok(Written::new(StatusCode::OK, position, answer).etag(version))
     }
 }
@@ -392,19 +419,23 @@ pub(crate) async fn list(
     Ok(Json(Items { items, next: page.next.map(|next| next.to_string()) }))
 }
 
-/// One appointment, with its guest and every message about it.
+/// One appointment, with its guest and every message about it; also as it was known at an instant.
 #[utoipa::path(get, path = "/api/v1/appointments/{id}", tag = "appointments",
     operation_id = "get_appointment",
-    security(("bearer" = [])), params(("id" = String, Path), Freshness),
-    responses((status = 200, body = AppointmentAnswer)))]
+    security(("bearer" = [])), params(("id" = String, Path), OneQuery),
+    responses((status = 200, body = AppointmentAnswer), (status = 503, body = Problem)))]
 pub(crate) async fn get(
     member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
-    extract::Query(fresh): extract::Query<Freshness>,
+    extract::Query(asked): extract::Query<OneQuery>,
 ) -> Result<Tagged<AppointmentAnswer>, Problem> {
-    api.wait(super::AGENDA, fresh.min_position).await?;
-    let (version, answer) = api.appointment(member, id).await?;
+    let as_of = asked.as_of.map(|as_of| as_of.0);
+    if as_of.is_some_and(|as_of| as_of > clock::now()) {
+        return Err(Problem::invalid_field("as_of", "must not lie in the future"));
+    }
+    api.wait(super::AGENDA, asked.min_position).await?;
+    let (version, answer) = api.appointment(member, id, as_of).await?;
     Ok(Tagged(version, answer))
 }
 

@@ -23,6 +23,7 @@ use utoipa::{
         (name = "business", description = "What the owner publishes"),
         (name = "public", description = "What guests use, without signing in"),
         (name = "appointments", description = "What is booked"),
+        (name = "customers", description = "Who comes"),
         (name = "operations", description = "Whether it runs"),
     )
 )]

@@ -7,6 +7,7 @@ mod business;
 mod calendars;
 mod closures;
 mod context;
+mod customers;
 mod document;
 mod explain;
 mod extract;
@@ -150,6 +151,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(reschedule::reinstate))
         .routes(routes!(appointments::complete))
         .routes(routes!(appointments::no_show))
+        .routes(routes!(customers::list))
+        .routes(routes!(customers::get, customers::patch))
+        .routes(routes!(customers::merge))
         .routes(routes!(calendars::get))
         .routes(routes!(explain::explain_as_of))
         .routes(routes!(explain::explain))

@@ -89,6 +89,10 @@ fn what_was_promised_is_in_the_document() {
         "POST /api/v1/appointments/{id}/reinstate",
         "POST /api/v1/appointments/{id}/complete",
         "POST /api/v1/appointments/{id}/no-show",
+        "GET /api/v1/customers",
+        "GET /api/v1/customers/{id}",
+        "PATCH /api/v1/customers/{id}",
+        "POST /api/v1/customers/{id}/merge",
         "GET /healthz",
         "GET /readyz",
     ] {

@@ -139,6 +139,14 @@ async fn the_history_shows_every_event_with_its_place_time_and_actor() {
         ("booking.appointment.booked.v1", "guest"),
         ("booking.appointment.cancelled.v1", me["id"].as_str().unwrap()),
     ];
+    assert_eq!(
+        (&items[0]["actor_role"], &items[1]["actor_role"]),
+        (&json!("guest"), &json!("owner"))
+    );
+    let told = [text(&items[0]["summary"]), text(&items[1]["summary"])];
+    assert!(told[0].starts_with("Booked by the guest for "), "{told:?}");
+    assert!(told[0].ends_with(" with Staff 0 (UTC)"), "{told:?}");
+    assert_eq!(told[1], "Cancelled by the owner");
     for (item, (kind, actor)) in items.iter().zip(expected) {
         assert_eq!(item["type"], kind);
         assert!(text(&item["actor"]).contains(actor), "{item}");
@@ -268,4 +276,72 @@ async fn a_repeated_cancel_answers_the_position_of_the_first() {
     assert_eq!(again.header("x-position"), first.header("x-position"));
     let again = salon.owner.call(Method::DELETE, &path(&id), None).await;
     assert_eq!(again.header("x-position"), first.header("x-position"));
+}
+
+#[tokio::test]
+async fn an_appointment_is_told_as_it_was_known_and_its_history_by_the_clock_of_the_business() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 2).await;
+    salon.set(&json!({"timezone": "America/New_York"})).await;
+    let before = streams::clock::now();
+    let (start, later) = (start_in(72 * 60), start_in(73 * 60));
+    let id = booked(&salon, 0, start).await;
+    let one = streams::clock::now();
+    let moved = json!({"start": later, "staff_id": salon.staff[1]});
+    salon.owner.post(&format!("{}/reschedule", path(&id)), &moved).await.expect(200);
+    let two = streams::clock::now();
+    end(&salon, &id, "cancel").await.expect(200);
+    let as_of = async |at: Timestamp| salon.owner.read(&format!("{}?as_of={at}", path(&id))).await;
+    as_of(before).await.problem(404, "not_found");
+    for (at, tag, status, start, staff) in [
+        (one, "\"1\"", "booked", start, 0),
+        (two, "\"2\"", "booked", later, 1),
+        (streams::clock::now(), "\"3\"", "cancelled", later, 1),
+    ] {
+        let answer = as_of(at).await;
+        assert_eq!(answer.header("etag"), tag);
+        let shown = answer.expect(200);
+        assert_eq!(
+            (&shown["status"], &shown["start"], &shown["staff_id"]),
+            (&json!(status), &json!(start), &json!(salon.staff[staff]))
+        );
+    }
+    let future = as_of(streams::clock::now() + SignedDuration::from_hours(1)).await;
+    future.problem(422, "invalid_request");
+    assert_eq!(future.fields(), ["as_of"]);
+
+    let zone = TimeZone::get("America/New_York").unwrap();
+    let local =
+        |at: Timestamp| at.to_zoned(zone.clone()).strftime("%a %-d %b %Y %H:%M").to_string();
+    let (old, new) = (local(start), local(later));
+    let history = salon.owner.read(&format!("{}/history", path(&id))).await.expect(200);
+    let told: Vec<String> =
+        history["items"].as_array().unwrap().iter().map(|item| text(&item["summary"])).collect();
+    let zone = "(America/New_York)";
+    assert_eq!(
+        told,
+        [
+            format!("Booked by the guest for {old} with Staff 0 {zone}"),
+            format!("Moved by the owner from {old} to {new}, from Staff 0 to Staff 1 {zone}"),
+            "Cancelled by the owner".to_owned(),
+        ]
+    );
+    // Whoever has left is not told by name, and who did it has no role any more.
+    salon
+        .owner
+        .call(Method::DELETE, &format!("/api/v1/business/staff/{}", salon.staff[0]), None)
+        .await
+        .expect(204);
+    stand.database.execute("UPDATE membership SET role = 'staff'").await;
+    let history = salon.owner.read(&format!("{}/history", path(&id))).await.expect(200);
+    assert_eq!(
+        history["items"][1]["summary"],
+        format!("Moved by a staff member from {old} to {new}, to Staff 1 {zone}")
+    );
+    assert_eq!(history["items"][1]["actor_role"], "staff");
+    stand.database.execute("DELETE FROM membership").await;
+    let history = salon.owner.read(&format!("{}/history", path(&id))).await.expect(200);
+    assert_eq!(history["items"][2]["summary"], "Cancelled by somebody who has left");
+    assert_eq!(history["items"][2]["actor_role"], json!(null));
 }

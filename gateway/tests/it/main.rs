@@ -12,6 +12,7 @@ mod calendars;
 mod change_mails;
 mod classes;
 mod cluster;
+mod customers;
 mod explain;
 mod faults;
 mod host_notices;

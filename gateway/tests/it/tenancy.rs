@@ -54,6 +54,8 @@ struct Things {
     resource: String,
     /// To cancel, to delete, to complete, to miss, and one for its guest.
     appointments: Vec<String>,
+    /// Who has the appointments, and somebody who has none of them.
+    customers: [String; 2],
     /// The path of a manage link, and the nonce that its view answered.
     managed: (String, String),
     feed: String,
@@ -72,6 +74,7 @@ fn table(things: &Things) -> Vec<Operation> {
         appointments,
         managed,
         feed,
+        customers: [customer, other],
         refresh_token,
     } = things;
     let one = |name: &'static str, access, path: String, body: Value, answer| Operation {
@@ -289,6 +292,28 @@ fn table(things: &Things) -> Vec<Operation> {
             json!(null),
             200,
         ),
+        one("GET /api/v1/customers", Member, "/api/v1/customers".into(), json!(null), 200),
+        one(
+            "GET /api/v1/customers/{id}",
+            Member,
+            format!("/api/v1/customers/{customer}"),
+            json!(null),
+            200,
+        ),
+        one(
+            "PATCH /api/v1/customers/{id}",
+            Owner,
+            format!("/api/v1/customers/{customer}"),
+            json!({"notes": "New"}),
+            200,
+        ),
+        one(
+            "POST /api/v1/customers/{id}/merge",
+            Owner,
+            format!("/api/v1/customers/{other}/merge"),
+            json!({ "into": customer }),
+            200,
+        ),
         one("DELETE /api/v1/business/staff/{id}", Owner, staff(""), json!(null), 204),
         one("DELETE /api/v1/business/services/{id}", Owner, service, json!(null), 204),
     ]
@@ -347,6 +372,16 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     appointments.push(text(&booked["appointment_id"]));
     let link = path_of(&booked["manage_url"]);
     let nonce = text(&client.read(&link).await.expect(200)["nonce"]);
+    let mut other = salon.booking(1, start_in(2_300));
+    other["customer"]["email"] = json!("other@example.com");
+    let other = salon.guest.post("/api/v1/public/book", &other).await.expect(201);
+    appointments.push(text(&other["appointment_id"]));
+    let mut customers = vec![];
+    for id in [&appointments[0], &appointments[5]] {
+        let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);
+        customers.push(text(&shown["customer"]["id"]));
+    }
+    let customers: [String; 2] = customers.try_into().unwrap();
     let email = text(&salon.owner.read("/api/v1/auth/me").await.expect(200)["email"]);
     let login = json!({"email": email, "password": "correct horse"});
     let session = client.post("/api/v1/auth/login", &login).await.expect(200);
@@ -365,20 +400,19 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let managed = (link, nonce);
     let path = format!("/api/v1/business/staff/{}/calendar-feed", salon.staff[0]);
     let feed = path_of(&salon.owner.read(&path).await.expect(200)["url"]);
-    (
-        Things {
-            salon,
-            email,
-            time_off,
-            closure,
-            resource,
-            appointments,
-            managed,
-            feed,
-            refresh_token,
-        },
-        begins,
-    )
+    let things = Things {
+        salon,
+        email,
+        time_off,
+        closure,
+        resource,
+        appointments,
+        customers,
+        managed,
+        feed,
+        refresh_token,
+    };
+    (things, begins)
 }
 
 /// Somebody who works for the business, until there are invitations.

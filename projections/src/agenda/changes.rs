@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Aggregate, AppointmentId,
+    Aggregate, AppointmentId, CustomerId,
     appointment::{Appointment, AppointmentEvent, Part, Status, Visit},
+    customer::{Customer, CustomerEvent},
 };
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 use streams::{consumer::Failure, log::Fact};
 use uuid::Uuid;
 
+use super::merged::{self, Merged};
 use crate::{
     changes::{Changes, id_of},
     rebuild::Rows,
@@ -28,6 +30,8 @@ pub(crate) struct AgendaChanges {
     booked: BTreeMap<Uuid, AppointmentRow>,
     /// Of visits that were booked before the batch.
     changed: BTreeMap<Uuid, Changed>,
+    /// In order.
+    merged: Vec<Merged>,
 }
 
 /// What becomes of a visit that has its row.
@@ -62,9 +66,12 @@ fn services(visit: &Visit) -> Option<Vec<Uuid>> {
 }
 
 impl Changes for AgendaChanges {
-    const KINDS: &'static [&'static str] = &[Appointment::TYPE];
+    const KINDS: &'static [&'static str] = &[Appointment::TYPE, Customer::TYPE];
 
     fn take(&mut self, fact: &Fact<'_>) -> Result<(), Failure> {
+        if let Some(event) = fact.of::<Customer>()? {
+            return self.take_customer(fact, &event);
+        }
         let Some(event) = fact.of::<Appointment>()? else { return Ok(()) };
         let id = id_of::<AppointmentId>(fact.stream_id)?.uuid();
         let (status, moved) = match event {
@@ -97,10 +104,13 @@ impl Changes for AgendaChanges {
 
     async fn write(self, connection: &mut PgConnection) -> Result<(), Failure> {
         insert(connection, &self.booked).await?;
-        update(connection, &self.changed).await
+        update(connection, &self.changed).await?;
+        self.merge(connection).await
     }
 
     async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let customers = self.booked.values().map(|row| row.visit.customer_id.uuid());
+        let now = merged::of(connection, customers).await?;
         let mut rows = Rows::new(14);
         for (id, AppointmentRow { business_id, visit, status, sequence }) in &self.booked {
             rows.begin();
@@ -108,7 +118,8 @@ impl Changes for AgendaChanges {
             rows.uuid(*business_id);
             rows.uuid(visit.staff_id.uuid());
             rows.uuid(visit.service_id.uuid());
-            rows.uuid(visit.customer_id.uuid());
+            let customer_id = visit.customer_id.uuid();
+            rows.uuid(now.get(&customer_id).copied().unwrap_or(customer_id));
             rows.instant(visit.slot.start());
             rows.instant(visit.slot.end());
             rows.text(status.as_str());
@@ -120,7 +131,31 @@ impl Changes for AgendaChanges {
             rows.maybe(visit.series, |rows, series| rows.uuid(series.series_id.uuid()));
         }
         rows.send(connection, "appointment", COLUMNS).await?;
-        update(connection, &self.changed).await
+        update(connection, &self.changed).await?;
+        self.merge(connection).await
+    }
+}
+
+impl AgendaChanges {
+    fn take_customer(&mut self, fact: &Fact<'_>, event: &CustomerEvent) -> Result<(), Failure> {
+        match event {
+            CustomerEvent::Merged { into } => self.merged.push(Merged {
+                business_id: fact.business_id.uuid(),
+                customer_id: id_of::<CustomerId>(fact.stream_id)?.uuid(),
+                into: into.uuid(),
+            }),
+            // The other half says nothing more, and details are read where they stand.
+            CustomerEvent::Absorbed { .. } | CustomerEvent::DetailsChanged { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Behind the visits, so that those of the same batch follow too.
+    async fn merge(&self, connection: &mut PgConnection) -> Result<(), Failure> {
+        for merged in &self.merged {
+            merged.write(connection).await?;
+        }
+        Ok(())
     }
 }
 
@@ -134,13 +169,14 @@ async fn insert(
     let rows = || booked.values();
     let sql = format!(
         "INSERT INTO appointment ({COLUMNS})
-         SELECT id, business, staff, service, customer, starts, ends, status, amount, currency,
-                sequence, also_staff::uuid[], also_services::uuid[], series
+         SELECT id, business, staff, service, coalesce(m.into_id, customer), starts, ends, status,
+                amount, currency, sequence, also_staff::uuid[], also_services::uuid[], series
            FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[],
                        $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bigint[],
                        $10::text[], $11::bigint[], $12::text[], $13::text[], $14::uuid[])
              AS new (id, business, staff, service, customer, starts, ends, status, amount,
-                     currency, sequence, also_staff, also_services, series)"
+                     currency, sequence, also_staff, also_services, series)
+           LEFT JOIN merged_customer m ON m.customer_id = new.customer"
     );
     sqlx::query(&sql)
         .bind(booked.keys().copied().collect::<Vec<_>>())

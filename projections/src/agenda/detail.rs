@@ -1,15 +1,13 @@
 use domain::{
-    AppointmentId, BusinessId,
+    AppointmentId, BusinessId, CustomerId,
     appointment::{Appointment, Status, Visit},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sqlx::{Row, types::Json};
-use streams::{
-    Cursor,
-    log::{Loaded, StreamKey},
-};
+use streams::log::{self, Loaded, StreamKey};
+use uuid::Uuid;
 
 use super::Agenda;
 use crate::ReadError;
@@ -23,6 +21,8 @@ pub struct AppointmentDetail {
     pub status: Status,
     /// Sequence of its last event.
     pub version: u64,
+    /// Whose it is: who was booked for, or who stands for them now.
+    pub customer_id: CustomerId,
     /// What was given with it, unless erased.
     pub contact: Option<Contact>,
 }
@@ -57,21 +57,6 @@ pub struct Subject {
     pub notes: Option<String>,
 }
 
-/// One event of an appointment.
-#[derive(Debug, Clone)]
-pub struct HistoryEntry {
-    /// Its place in the log.
-    pub position: Cursor,
-    /// Such as `booking.appointment.booked.v1`.
-    pub kind: String,
-    /// When it was decided.
-    pub at: Timestamp,
-    /// Who asked.
-    pub actor: String,
-    /// The event.
-    pub data: Value,
-}
-
 impl Agenda {
     /// One appointment; `None` when it is another tenant's or was never booked.
     ///
@@ -82,17 +67,58 @@ impl Agenda {
         business_id: BusinessId,
         appointment_id: AppointmentId,
     ) -> Result<Option<AppointmentDetail>, ReadError> {
+        self.get_as_of(business_id, appointment_id, None).await
+    }
+
+    /// One appointment as it was known at an instant, or now; `None` when it is another tenant's or was
+    /// not booked by then. What was given with it is answered as it is today.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn get_as_of(
+        &self,
+        business_id: BusinessId,
+        appointment_id: AppointmentId,
+        at: Option<Timestamp>,
+    ) -> Result<Option<AppointmentDetail>, ReadError> {
         let key = StreamKey::of::<Appointment>(appointment_id);
-        let histories = self.log.load(business_id, std::slice::from_ref(&key)).await?;
+        let keys = std::slice::from_ref(&key);
+        let histories = match at {
+            None => self.log.load(business_id, keys).await?,
+            Some(_) => log::as_of(self.database.pool(), business_id, keys, at).await?,
+        };
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let Some((visit, status)) = appointment.state.known() else { return Ok(None) };
-        let contact = self.contact(business_id, appointment_id).await?;
+        let mut contact = self.contact(business_id, appointment_id).await?;
+        if let Some(contact) =
+            contact.as_mut().filter(|_| at.is_some() && status != Status::Cancelled)
+        {
+            contact.cancel_reason = None;
+        }
+        let customer_id = self.stands_for(business_id, visit.customer_id).await?;
         Ok(Some(AppointmentDetail {
             visit: visit.clone(),
             status,
             version: appointment.sequence,
+            customer_id,
             contact,
         }))
+    }
+
+    async fn stands_for(
+        &self,
+        business_id: BusinessId,
+        customer_id: CustomerId,
+    ) -> Result<CustomerId, ReadError> {
+        let now: Option<Uuid> = sqlx::query_scalar(
+            "SELECT merged_into FROM customer
+              WHERE customer_id = $1 AND business_id = $2 AND merged_into IS NOT NULL",
+        )
+        .bind(customer_id.uuid())
+        .bind(business_id.uuid())
+        .fetch_optional(self.database.pool())
+        .await?;
+        Ok(now.map_or(customer_id, CustomerId::new))
     }
 
     /// What was given with the appointment; `None` once erased.
@@ -128,27 +154,5 @@ impl Agenda {
             })
         };
         Ok(row.map(contact).transpose()?)
-    }
-
-    /// Every event of an appointment; `None` when it is another tenant's or was never booked.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn history(
-        &self,
-        business_id: BusinessId,
-        appointment_id: AppointmentId,
-    ) -> Result<Option<Vec<HistoryEntry>>, ReadError> {
-        let key = StreamKey::of::<Appointment>(appointment_id);
-        let histories = self.log.load(business_id, std::slice::from_ref(&key)).await?;
-        let entry = |event: &streams::log::Recorded| HistoryEntry {
-            position: event.cursor,
-            kind: event.event_type.clone(),
-            at: event.occurred_at,
-            actor: event.actor.clone(),
-            data: event.payload.clone(),
-        };
-        let entries: Vec<_> = histories.events(&key).iter().map(entry).collect();
-        Ok((!entries.is_empty()).then_some(entries))
     }
 }

@@ -29,7 +29,7 @@ pub struct AgendaFilter {
     pub staff_id: Option<StaffId>,
     /// For what.
     pub service_id: Option<ServiceId>,
-    /// Whose.
+    /// Whose; one who was merged names whoever stands for them.
     pub customer_id: Option<CustomerId>,
     /// Of which series.
     pub series_id: Option<SeriesId>,
@@ -135,7 +135,9 @@ impl Agenda {
                 AND ($3::timestamptz IS NULL OR a.starts_at < $3)
                 AND ($4::uuid IS NULL OR a.staff_id = $4 OR $4 = ANY(a.also_staff))
                 AND ($5::uuid IS NULL OR a.service_id = $5 OR $5 = ANY(a.also_services))
-                AND ($6::uuid IS NULL OR a.customer_id = $6)
+                AND ($6::uuid IS NULL OR a.customer_id = coalesce(
+                       (SELECT m.into_id FROM agenda.merged_customer m
+                         WHERE m.customer_id = $6 AND m.business_id = $1), $6))
                 AND ($7::text IS NULL OR a.status = $7)
                 AND ($8::timestamptz IS NULL OR (a.starts_at, a.appointment_id) > ($8, $9))
                 AND ($11::uuid IS NULL OR a.series_id = $11)

@@ -1,8 +1,8 @@
 use std::{fmt, str::FromStr};
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, NotificationId, StaffId, TimeOffId,
-    appointment::Appointment, business::Business, notification::Notification,
+    Aggregate, AppointmentId, BusinessId, CustomerId, NotificationId, StaffId, TimeOffId,
+    appointment::Appointment, business::Business, customer::Customer, notification::Notification,
     staff_calendar::StaffCalendar, staff_schedule::StaffSchedule,
 };
 use serde::Serialize;
@@ -121,13 +121,22 @@ impl Rebuilt for AvailabilityProjector {
 
 impl Rebuilt for AgendaProjector {
     type Changes = AgendaChanges;
-    const TABLES: &'static [Table] = &[Table {
-        name: "appointment",
-        key: &["appointment_id"],
-        kind: Appointment::TYPE,
-        stream: "'appt_' || replace(t.appointment_id::text, '-', '')",
-        origin: |key| Some(whole::<Appointment>(AppointmentId::new(uuid(key)?))),
-    }];
+    const TABLES: &'static [Table] = &[
+        Table {
+            name: "appointment",
+            key: &["appointment_id"],
+            kind: Appointment::TYPE,
+            stream: "'appt_' || replace(t.appointment_id::text, '-', '')",
+            origin: |key| Some(whole::<Appointment>(AppointmentId::new(uuid(key)?))),
+        },
+        Table {
+            name: "merged_customer",
+            key: &["customer_id"],
+            kind: Customer::TYPE,
+            stream: "'cust_' || replace(t.customer_id::text, '-', '')",
+            origin: |key| Some(whole::<Customer>(CustomerId::new(uuid(key)?))),
+        },
+    ];
 }
 
 impl Rebuilt for NotificationsProjector {

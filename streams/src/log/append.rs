@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use domain::{BusinessId, CustomerId, ResourceId, SessionId, TimeSlot, resource_calendar::Use};
+use domain::{BusinessId, ResourceId, SessionId, TimeSlot, resource_calendar::Use};
 use jiff::civil::Date;
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::{
-    CommitError, Histories, Standing, StreamKey, UnitOfWork, as_of, customers::Customers,
-    group::Group, places, statement::execute,
+    CommitError, GuestAddress, Histories, KnownCustomer, Standing, StreamKey, UnitOfWork, as_of,
+    customers::Customers, group::Group, places, statement::execute,
 };
 use crate::{Cursor, Database, Nudge};
 
@@ -82,7 +82,7 @@ impl Log {
         self.database.within(reading).await.map_err(store)
     }
 
-    /// The customers of a business with these e-mail addresses, one for each address; `None` for one
+    /// The customers of a business with these addresses, one for each address; `None` for one
     /// that the business does not know. Shares a query with everybody who asks at this moment.
     ///
     /// # Errors
@@ -90,9 +90,9 @@ impl Log {
     pub async fn customers(
         &self,
         business_id: BusinessId,
-        emails: impl IntoIterator<Item = String>,
-    ) -> Result<Vec<Option<CustomerId>>, CommitError> {
-        Customers::find(&self.customers, business_id, emails).await.map_err(store)
+        addresses: impl IntoIterator<Item = GuestAddress>,
+    ) -> Result<Vec<Option<KnownCustomer>>, CommitError> {
+        Customers::find(&self.customers, business_id, addresses).await.map_err(store)
     }
 
     /// Commits the unit in one statement and wakes the relay.

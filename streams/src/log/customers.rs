@@ -1,4 +1,4 @@
-//! Customers found by their address, for many bookings in one query.
+//! Customers found by their addresses, for many bookings in one query.
 
 use std::{
     mem,
@@ -18,7 +18,49 @@ const MOST_WAITING: usize = 8_192;
 /// Addresses in one query.
 const MOST: usize = 512;
 
-type Found = Result<Option<CustomerId>, sqlx::Error>;
+type Found = Result<Option<KnownCustomer>, sqlx::Error>;
+
+/// By what a business finds a guest again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GuestAddress {
+    /// An e-mail address. Capital and small letters are the same.
+    Email(String),
+    /// The digits of a phone number, and the leading `+` where there is one. No country is guessed: with
+    /// and without its code are two numbers.
+    Phone(String),
+}
+
+impl GuestAddress {
+    /// That of an e-mail address.
+    #[must_use]
+    pub fn email(email: &str) -> Self {
+        Self::Email(email.to_ascii_lowercase())
+    }
+
+    /// That of a phone number as people write it. The column `phone_digits` has the same.
+    #[must_use]
+    pub fn phone(phone: &str) -> Self {
+        let plus = phone.trim_start_matches(['-', '(', ')', '.', ' ']).starts_with('+');
+        let digits = phone.chars().filter(char::is_ascii_digit);
+        Self::Phone(plus.then_some('+').into_iter().chain(digits).collect())
+    }
+
+    fn parts(&self) -> (&str, bool) {
+        match self {
+            Self::Email(email) => (email, false),
+            Self::Phone(digits) => (digits, true),
+        }
+    }
+}
+
+/// A guest whom the business knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownCustomer {
+    /// Who stands for them.
+    pub customer_id: CustomerId,
+    /// Sequence of the last event in the stream of that customer.
+    pub version: u64,
+}
 
 /// One query at a time on a connection of its own: whoever asks meanwhile shares the next one.
 #[derive(Debug)]
@@ -37,7 +79,7 @@ struct Inside {
 #[derive(Debug)]
 struct Asked {
     business_id: BusinessId,
-    email: String,
+    address: GuestAddress,
     reply: oneshot::Sender<Found>,
 }
 
@@ -50,17 +92,17 @@ impl Customers {
     pub(super) async fn find(
         customers: &Arc<Self>,
         business_id: BusinessId,
-        emails: impl IntoIterator<Item = String>,
-    ) -> Result<Vec<Option<CustomerId>>, sqlx::Error> {
+        addresses: impl IntoIterator<Item = GuestAddress>,
+    ) -> Result<Vec<Option<KnownCustomer>>, sqlx::Error> {
         let mut answers = Vec::new();
         {
             let mut inside = customers.inside();
-            for email in emails {
+            for address in addresses {
                 if inside.waiting.len() >= MOST_WAITING {
                     return Err(sqlx::Error::PoolTimedOut);
                 }
                 let (reply, answer) = oneshot::channel();
-                inside.waiting.push(Asked { business_id, email, reply });
+                inside.waiting.push(Asked { business_id, address, reply });
                 answers.push(answer);
             }
             if !inside.waiting.is_empty() && !mem::replace(&mut inside.at_work, true) {
@@ -124,7 +166,7 @@ impl Customers {
         &self,
         asked: &[Asked],
         kept: Option<PgConnection>,
-    ) -> Result<Vec<Option<CustomerId>>, (sqlx::Error, bool)> {
+    ) -> Result<Vec<Option<KnownCustomer>>, (sqlx::Error, bool)> {
         let old = kept.is_some();
         let reading = async {
             let mut connection = match kept {
@@ -142,15 +184,28 @@ impl Customers {
 async fn query(
     connection: &mut PgConnection,
     asked: &[Asked],
-) -> Result<Vec<Option<CustomerId>>, sqlx::Error> {
+) -> Result<Vec<Option<KnownCustomer>>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT asked.nr, c.customer_id
-           FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS asked (business, email, nr)
-           JOIN customer c ON c.business_id = asked.business
-                          AND lower(c.email) = lower(asked.email) AND c.email IS NOT NULL",
+        "SELECT asked.nr, coalesce(now.customer_id, c.customer_id) AS customer_id,
+                coalesce(now.version, c.version) AS version
+           FROM unnest($1::uuid[], $2::text[], $3::boolean[])
+                  WITH ORDINALITY AS asked (business, address, is_phone, nr)
+          CROSS JOIN LATERAL (
+                SELECT c.customer_id, c.version, c.merged_into FROM customer c
+                 WHERE NOT asked.is_phone AND c.business_id = asked.business
+                   AND lower(c.email) = lower(asked.address) AND c.email IS NOT NULL
+                UNION ALL
+                -- Families share one: it is that of whoever had it first.
+                (SELECT c.customer_id, c.version, c.merged_into FROM customer c
+                  WHERE asked.is_phone AND c.business_id = asked.business
+                    AND c.phone_digits = asked.address
+                  ORDER BY c.customer_id LIMIT 1)
+                ) c
+           LEFT JOIN customer now ON now.customer_id = c.merged_into",
     )
     .bind(asked.iter().map(|asked| asked.business_id.uuid()).collect::<Vec<Uuid>>())
-    .bind(asked.iter().map(|asked| asked.email.as_str()).collect::<Vec<_>>())
+    .bind(asked.iter().map(|asked| asked.address.parts().0).collect::<Vec<_>>())
+    .bind(asked.iter().map(|asked| asked.address.parts().1).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     let mut found = vec![None; asked.len()];
@@ -158,7 +213,9 @@ async fn query(
         let nr: i64 = row.try_get("nr")?;
         let place = usize::try_from(nr - 1).ok().and_then(|index| found.get_mut(index));
         if let Some(place) = place {
-            *place = Some(CustomerId::new(row.try_get("customer_id")?));
+            let customer_id = CustomerId::new(row.try_get("customer_id")?);
+            let version = row.try_get::<i64, _>("version")?.unsigned_abs();
+            *place = Some(KnownCustomer { customer_id, version });
         }
     }
     Ok(found)

@@ -13,6 +13,7 @@ mod statement;
 mod unit;
 
 pub use append::{Log, Writing};
+pub use customers::{GuestAddress, KnownCustomer};
 pub use error::{CommitError, is_unavailable};
 pub(crate) use fact::STORED;
 pub use fact::{Fact, Stored};

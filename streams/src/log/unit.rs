@@ -207,6 +207,12 @@ impl UnitOfWork {
         self.guards.push((loaded.key.clone(), loaded.sequence));
     }
 
+    /// Expects that nothing was appended behind a sequence that the caller knows without loading the
+    /// stream.
+    pub fn guard_after(&mut self, stream: StreamKey, sequence: u64) {
+        self.guards.push((stream, sequence));
+    }
+
     /// Stores the answer under the request's key.
     pub fn answer(&mut self, row: IdempotencyRow) {
         self.idempotency = Some(row);

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, slice};
 
-use domain::{AppointmentId, BusinessId, CustomerId, ServiceId, StaffId, TimeSlot};
+use domain::{
+    AppointmentId, BusinessId, CustomerId, ServiceId, StaffId, TimeSlot, appointment::Subject,
+};
 use futures::future::join_all;
 use jiff::civil::{Date, date};
 use proptest::prelude::*;
@@ -442,4 +444,38 @@ fn whatever_is_committed_the_log_holds_what_a_list_in_memory_would() {
         })?;
     });
     drop(bench);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_some_guests_say_is_kept_with_their_own_visit() {
+    let bench = Bench::new(2).await;
+    let unit = |name: &str, size: Option<&str>| {
+        let mut unit = bench.unit();
+        unit.append_after(&stream(name), 0, counted([1])).unwrap();
+        let answers =
+            size.map_or(serde_json::json!({}), |size| serde_json::json!({ "size": size }));
+        let subject = |name: &str| Subject { name: name.to_owned(), notes: None };
+        unit.contact(Contact {
+            appointment_id: appointment(),
+            name: name.to_owned(),
+            email: None,
+            phone: None,
+            timezone: None,
+            notes: None,
+            answers: serde_json::from_value(answers).unwrap(),
+            subjects: size.map(subject).into_iter().collect(),
+        });
+        unit
+    };
+    let first =
+        [unit("a", None), unit("b", Some("small")), unit("c", None), unit("d", Some("large"))];
+    bench.log.commit_together(first.into()).await.unwrap();
+    bench.log.commit_together([unit("e", None)].into()).await.unwrap();
+    let kept = "SELECT concat_ws(' ', name, answers::text, subjects::text)
+                  FROM appointment_private ORDER BY name";
+    let said =
+        |name: &str, size: &str| format!(r#"{name} {{"size": "{size}"}} [{{"name": "{size}"}}]"#);
+    let expected =
+        ["a".to_owned(), said("b", "small"), "c".to_owned(), said("d", "large"), "e".to_owned()];
+    assert_eq!(bench.database.texts(kept).await, expected);
 }
