@@ -127,6 +127,7 @@ mod tests {
             buffer_after_minutes: 0,
             price: Money { amount: 0, currency: Currency::USD },
             reminder_offsets_minutes: vec![],
+            offset_seconds: None,
             parts: vec![],
             resources: vec![],
             class: None,
