@@ -40,7 +40,7 @@ const CHECKS: &[(&str, &str)] = &[
          HAVING min(sequence) <> 1 OR max(sequence) <> count(*)",
     ),
     (
-        "every booked appointment has its reserved time",
+        "every booked appointment and every request has its reserved time",
         "SELECT b.id FROM booked b
           WHERE NOT EXISTS (SELECT FROM reserved_time r
                              WHERE r.appointment_id = substr(b.id, 6)::uuid
@@ -48,7 +48,7 @@ const CHECKS: &[(&str, &str)] = &[
                                AND r.during = b.during)",
     ),
     (
-        "every reserved time has its booked appointment",
+        "every reserved time has its booked appointment or its request",
         "SELECT r.appointment_id::text FROM reserved_time r
           WHERE NOT EXISTS (SELECT FROM booked b
                              WHERE b.id = 'appt_' || replace(r.appointment_id::text, '-', ''))",
@@ -77,7 +77,8 @@ const CHECKS: &[(&str, &str)] = &[
         "the month's usage counts every appointment made",
         "SELECT u.business_id::text || ' ' || u.month FROM monthly_usage u
           WHERE u.used <> (SELECT count(*) FROM events e
-                            WHERE e.event_type = 'booking.appointment.booked.v1'
+                            WHERE e.event_type IN ('booking.appointment.booked.v1',
+                                                   'booking.appointment.requested.v1')
                               AND e.business_id = u.business_id
                               AND date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') = u.month)",
     ),
@@ -90,7 +91,40 @@ const CHECKS: &[(&str, &str)] = &[
             AND (SELECT count(*) FROM notification n
                   WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid
                     AND n.version = 1 + coalesce((e.payload->>'revision')::integer, 0))
-                < 1 + jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes')",
+                < 1 + CASE WHEN EXISTS (SELECT FROM requested r WHERE r.id = e.aggregate_id
+                                           AND (r.agreed IS NULL OR e.sequence < r.agreed))
+                           THEN 0
+                           ELSE jsonb_array_length(e.payload->'visit'->'reminder_offsets_minutes') END",
+    ),
+    (
+        "every answer to a request that the scheduler has seen has its messages planned",
+        "SELECT e.aggregate_id FROM events e, consumer_checkpoint c
+          WHERE e.aggregate_type = 'appointment' AND e.event_type IN ('booking.appointment.confirmed.v1',
+                 'booking.appointment.declined.v1', 'booking.appointment.expired.v1')
+            AND c.consumer = 'schedule-reminders'
+            AND (e.transaction_id, e.position) <= (c.transaction_id, c.position)
+            AND (SELECT count(*) FROM notification n
+                  WHERE n.appointment_id = substr(e.aggregate_id, 6)::uuid
+                    AND n.kind IN ('confirmation', 'reminder', 'declined', 'expired'))
+                < 1 + CASE WHEN e.event_type = 'booking.appointment.confirmed.v1'
+                           THEN (SELECT jsonb_array_length(f.payload->'visit'->'reminder_offsets_minutes')
+                                   FROM events f WHERE f.aggregate_type = 'appointment'
+                                    AND f.aggregate_id = e.aggregate_id AND f.sequence = 1)
+                           ELSE 0 END",
+    ),
+    (
+        "the scheduler knows of every request that waits for its answer, and of no other",
+        "SELECT coalesce(r.id, p.appointment_id::text)
+           FROM (SELECT q.id, q.expires_at, b.during FROM requested q JOIN booked b USING (id)
+                  WHERE q.agreed IS NULL) r
+           FULL JOIN pending_request p ON p.appointment_id = substr(r.id, 6)::uuid
+          WHERE p.appointment_id IS NULL OR r.id IS NULL
+             OR p.expires_at > lower(r.during) OR p.expires_at > r.expires_at",
+    ),
+    (
+        "no request is a minute past its time",
+        "SELECT appointment_id::text FROM pending_request
+          WHERE expires_at < now() - interval '1 minute'",
     ),
     (
         "every message in the work table has as many events as it says",
@@ -101,7 +135,8 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Appointments that are booked, kept or missed, as they were agreed last: their time is theirs.
+/// Appointments that are asked for, booked, kept or missed, as they were agreed last: their time is
+/// theirs. And all that ever was asked for, with the event that made it a booking.
 const BOOKED: &str = "
 WITH agreed AS (
   SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload->'visit' AS visit
@@ -115,8 +150,19 @@ WITH agreed AS (
     FROM agreed a
    WHERE NOT EXISTS (SELECT FROM events c
                       WHERE c.aggregate_type = 'appointment' AND c.aggregate_id = a.aggregate_id
-                        AND c.event_type = 'booking.appointment.cancelled.v1'
-                        AND c.sequence > a.sequence))";
+                        AND c.event_type IN ('booking.appointment.cancelled.v1',
+                                             'booking.appointment.declined.v1',
+                                             'booking.appointment.expired.v1')
+                        AND c.sequence > a.sequence)
+), requested AS MATERIALIZED (
+  SELECT e.aggregate_id AS id, (e.payload->>'expires_at')::timestamptz AS expires_at,
+         (SELECT min(f.sequence) FROM events f
+           WHERE f.aggregate_type = 'appointment' AND f.aggregate_id = e.aggregate_id
+             AND f.event_type IN ('booking.appointment.confirmed.v1',
+                                  'booking.appointment.reinstated.v1')) AS agreed
+    FROM events e
+   WHERE e.aggregate_type = 'appointment'
+     AND e.event_type = 'booking.appointment.requested.v1')";
 
 /// Runs every check; those that hold are in the list with zero.
 ///

@@ -53,7 +53,7 @@ impl GuestCalendar<'_> {
     }
 
     fn file(&self, method: &str, event: Event) -> Calendar {
-        let method = if self.status == Status::Cancelled { "CANCEL" } else { method };
+        let method = if self.status.holds_time() { method } else { "CANCEL" };
         calendar(method).push(event).done()
     }
 
@@ -63,7 +63,8 @@ impl GuestCalendar<'_> {
         let what = service.map_or("Appointment", |service| service.value.name.as_str());
         let status = match self.status {
             Status::Booked | Status::Completed | Status::NoShow => EventStatus::Confirmed,
-            Status::Cancelled => EventStatus::Cancelled,
+            Status::Requested => EventStatus::Tentative,
+            Status::Cancelled | Status::Declined | Status::Expired => EventStatus::Cancelled,
         };
         let organizer = Property::new("ORGANIZER", format!("mailto:{}", self.organizer))
             .add_parameter("CN", &parameter(&profile.name))
@@ -106,7 +107,8 @@ pub fn staff_calendar<'a>(
         };
         let mut event = entry(visit.appointment_id, visit.version, now);
         event.starts(utc(visit.start)).ends(utc(visit.end)).summary(&summary);
-        event.status(EventStatus::Confirmed);
+        let asked = visit.status == Status::Requested.as_str();
+        event.status(if asked { EventStatus::Tentative } else { EventStatus::Confirmed });
         if let Some(address) = &profile.address {
             event.location(&text(address));
         }

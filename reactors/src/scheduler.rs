@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::{
     Aggregate, AppointmentId, BusinessId, Decide,
-    appointment::{Appointment, AppointmentEvent, Visit},
+    appointment::{Appointment, AppointmentEvent, Status, Visit},
     notification::{
         Kind, Notification, NotificationCommand, NotificationEvent, Plan, notification_id,
         plans_for,
@@ -16,7 +16,7 @@ use sqlx::PgConnection;
 use streams::{
     Origin,
     consumer::{Failure, Reactor},
-    log::{CommitError, Recorded, StreamKey},
+    log::{self, CommitError, Recorded, StreamKey},
 };
 use uuid::Uuid;
 
@@ -76,18 +76,24 @@ impl Reactor for Scheduler {
         let known = known(connection, facts.iter().map(|(_, id, _)| id.uuid()).collect()).await?;
         let mut planned: Vec<Planned> = Vec::new();
         let mut called_off: Vec<&Work> = Vec::new();
+        let agreed = agreed(connection, &facts).await?;
         for (event, id, fact) in facts {
-            let (revision, agreed) = what_follows(fact);
+            let (revision, message) = what_follows(fact, agreed.get(&(id, event.sequence)));
+            let plans = message.map_or_else(Vec::new, |(kind, visit, revision)| {
+                plans_for(id, &visit, (event.occurred_at, kind), revision)
+            });
+            let is_new = |id| plans.iter().all(|plan| notification_id(plan) != id);
             // Plans count from 1 what revisions count from 0.
             let old = |appointment, version| appointment == id && version <= revision;
             let stale = |work: &&Work| old(work.appointment_id, work.version.unsigned_abs());
+            // What says that it ended is of no earlier revision, also when it is folded once more.
+            let stale = |work: &&Work| stale(work) && is_new(work.notification_id);
             called_off.extend(known.values().filter(stale).filter(|work| can_stop(work)));
             planned
                 .iter_mut()
                 .filter(|planned| old(planned.plan.appointment_id, planned.plan.version))
                 .for_each(Planned::call_off);
-            let Some((kind, visit)) = agreed else { continue };
-            for plan in plans_for(id, &visit, (event.occurred_at, kind), revision) {
+            for plan in plans {
                 if !known.contains_key(&notification_id(&plan).uuid()) {
                     planned.push(plan_one(event, plan)?);
                 }
@@ -102,21 +108,76 @@ impl Reactor for Scheduler {
     }
 }
 
-/// The revision of the visit from now on, plans for an earlier one being off; and what is agreed, with
-/// the message that says so.
-fn what_follows(fact: AppointmentEvent) -> (u32, Option<(Kind, Visit)>) {
+/// The revision of the visit from now on, plans for an earlier one being off; and what is agreed or
+/// asked for, of which revision, with the message that says so. `now` is the visit after an event that
+/// does not say all of that itself.
+fn what_follows(
+    fact: AppointmentEvent,
+    now: Option<&Appointment>,
+) -> (u32, Option<(Kind, Visit, u32)>) {
+    let known = now.and_then(Appointment::known);
+    let revision = now.map_or(0, Appointment::revision);
+    let say = |kind| known.map(|(visit, _)| (kind, visit.clone(), revision));
     match fact {
-        AppointmentEvent::Booked { visit, .. } => (0, Some((Kind::Confirmation, visit))),
+        AppointmentEvent::Booked { visit, .. } => (0, Some((Kind::Confirmation, visit, 0))),
+        AppointmentEvent::Requested { visit, .. } => (0, Some((Kind::Requested, visit, 0))),
         AppointmentEvent::Rescheduled { visit, revision, .. } => {
-            (revision, Some((Kind::Rescheduled, visit)))
+            let asked = known.is_some_and(|(_, status)| status == Status::Requested);
+            let kind = if asked { Kind::Requested } else { Kind::Rescheduled };
+            (revision, Some((kind, visit, revision)))
         }
         AppointmentEvent::Reinstated { visit, revision } => {
-            (revision, Some((Kind::Confirmation, visit)))
+            (revision, Some((Kind::Confirmation, visit, revision)))
         }
+        AppointmentEvent::Confirmed {} => (revision, say(Kind::Confirmation)),
+        AppointmentEvent::Declined {} => (u32::MAX, say(Kind::Declined)),
+        AppointmentEvent::Expired {} => (u32::MAX, say(Kind::Expired)),
         AppointmentEvent::Cancelled {}
         | AppointmentEvent::Completed {}
         | AppointmentEvent::MissedByGuest {} => (u32::MAX, None),
     }
+}
+
+/// Visits as they were after those events that do not say all that is agreed.
+async fn agreed(
+    connection: &mut PgConnection,
+    facts: &[(&Recorded, AppointmentId, AppointmentEvent)],
+) -> Result<HashMap<(AppointmentId, u64), Appointment>, Failure> {
+    let mut asked: HashMap<BusinessId, Vec<(AppointmentId, u64)>> = HashMap::new();
+    for (event, id, fact) in facts {
+        match fact {
+            AppointmentEvent::Rescheduled { .. }
+            | AppointmentEvent::Confirmed {}
+            | AppointmentEvent::Declined {}
+            | AppointmentEvent::Expired {} => {
+                asked.entry(event.business_id).or_default().push((*id, event.sequence));
+            }
+            AppointmentEvent::Booked { .. }
+            | AppointmentEvent::Requested { .. }
+            | AppointmentEvent::Reinstated { .. }
+            | AppointmentEvent::Cancelled {}
+            | AppointmentEvent::Completed {}
+            | AppointmentEvent::MissedByGuest {} => {}
+        }
+    }
+    let mut found = HashMap::new();
+    for (business_id, asked) in asked {
+        let mut keys: Vec<StreamKey> =
+            asked.iter().map(|(id, _)| StreamKey::of::<Appointment>(id)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let histories = log::as_of(&mut *connection, business_id, &keys, None).await?;
+        for (id, sequence) in asked {
+            let mut appointment = Appointment::default();
+            for event in histories.events(&StreamKey::of::<Appointment>(id)) {
+                if event.sequence <= sequence {
+                    appointment.apply(event.decode::<Appointment>()?);
+                }
+            }
+            found.insert((id, sequence), appointment);
+        }
+    }
+    Ok(found)
 }
 
 fn poison<E: std::error::Error + Send + Sync + 'static>(error: E) -> Failure {

@@ -14,8 +14,8 @@ use domain::{
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use streams::{
-    CommandContext,
-    log::{CommitError, Contact, Loaded, ReservedTime, StreamKey, UnitOfWork},
+    Actor, CommandContext,
+    log::{CommitError, Contact, Loaded, PendingRequest, ReservedTime, StreamKey, UnitOfWork},
 };
 
 use super::{BookAppointment, Booked, BookingRefused, Start, guest::Customer};
@@ -121,10 +121,14 @@ pub(super) fn decide(
         price: service.price,
         reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
     };
-    let booked = Booked::of(book.appointment_id, &visit);
+    let asks = service.requires_approval && matches!(context.actor, Actor::Guest);
+    let policy_of_business = &profile.booking_policy;
+    let expires_at =
+        asks.then(|| policy_of_business.request_expires_at(context.now, visit.slot.start()));
+    let booked = Booked::of(book.appointment_id, &visit, expires_at);
     let mut unit = UnitOfWork::new(context.clone());
     let weeks = reserve(&mut unit, book, &visit, &choice, known)?;
-    agree(&mut unit, book, visit, found)?;
+    agree(&mut unit, book, visit, found, expires_at)?;
     unit.guard(business);
     unit.guard(plan);
     unit.guard(choice.schedule);
@@ -305,19 +309,25 @@ pub(super) const fn calendar(
     Attempt::Refused(BookingRefused::Unavailable { start, refusal })
 }
 
-/// The appointment's own part. Its id was made for it, so its stream is empty.
+/// The appointment's own part: asked for when that expires, agreed otherwise. Its id was made for it,
+/// so its stream is empty.
 fn agree(
     unit: &mut UnitOfWork,
     book: &BookAppointment,
     visit: Visit,
     choice: Option<StaffChoice>,
+    expires_at: Option<Timestamp>,
 ) -> Tried<()> {
     let key = StreamKey::of::<Appointment>(book.appointment_id);
     let fresh = Loaded { key, state: Appointment::default(), sequence: 0 };
-    let events = fresh
-        .state
-        .decide(AppointmentCommand::Book { visit, choice })
-        .map_err(|error| CommitError::Store(error.into()))?;
+    let command = match expires_at {
+        None => AppointmentCommand::Book { visit, choice },
+        Some(expires_at) => {
+            unit.ask(PendingRequest { appointment_id: book.appointment_id, expires_at });
+            AppointmentCommand::Request { visit, choice, expires_at }
+        }
+    };
+    let events = fresh.state.decide(command).map_err(|error| CommitError::Store(error.into()))?;
     unit.append(&fresh, events)?;
     Ok(())
 }

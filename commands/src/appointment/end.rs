@@ -105,7 +105,7 @@ impl Commands {
         Ok(Done::new(ended, position))
     }
 
-    /// Gives the time back in the calendar and in the second wall.
+    /// Gives the time back in the calendar and in the second wall, also what was only asked for.
     pub(super) async fn release(
         &self,
         unit: &mut UnitOfWork,
@@ -123,6 +123,7 @@ impl Commands {
             unit.append(&week, events)?;
         }
         unit.release(appointment_id);
+        unit.answer_request(appointment_id);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Booking a visit, and ending it.
+//! Booking a visit or asking for it, and ending it.
 
 mod batch;
 mod book;
@@ -7,6 +7,7 @@ mod decide;
 mod end;
 mod forward;
 mod guest;
+mod request;
 mod reschedule;
 
 pub(crate) use batch::BookTask;
@@ -14,4 +15,5 @@ pub use book::{BookAppointment, Booked, BookingRefused, Start};
 pub use by_guest::{CancelByGuest, GuestRefused};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;
+pub use request::{AnswerRequest, RequestAnswer};
 pub use reschedule::{MoveRefused, RescheduleAppointment};

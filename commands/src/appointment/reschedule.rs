@@ -13,7 +13,7 @@ use domain::{
 use jiff::Timestamp;
 use streams::{
     Actor, CommandContext,
-    log::{CommitError, Histories, Loaded, ReservedTime, StreamKey, UnitOfWork},
+    log::{CommitError, Histories, Loaded, PendingRequest, ReservedTime, StreamKey, UnitOfWork},
 };
 
 use super::{BookingRefused, Ended, Start, decide};
@@ -228,6 +228,9 @@ impl Commands {
         }
         unit.append(appointment, events)?;
         change.of_calendars(&mut unit, appointment_id, found, calendars)?;
+        if let Some(expires_at) = after.expires_at() {
+            unit.ask(PendingRequest { appointment_id, expires_at });
+        }
         if change.from.is_some() {
             unit.release(appointment_id);
         }

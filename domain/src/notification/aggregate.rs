@@ -70,7 +70,11 @@ impl Decide for Notification {
                     NotificationEvent::Skipped { plan, reason: "due_before_booking".to_owned() }
                 }
                 Kind::Reminder => NotificationEvent::ReminderRequested { plan },
-                Kind::Confirmation | Kind::Rescheduled => NotificationEvent::Requested { plan },
+                Kind::Confirmation
+                | Kind::Rescheduled
+                | Kind::Requested
+                | Kind::Declined
+                | Kind::Expired => NotificationEvent::Requested { plan },
             }]),
             NotificationCommand::MarkDue if *self == Self::Due => Ok(vec![]),
             NotificationCommand::MarkDue => self.unless_ended(None, NotificationEvent::FellDue {}),

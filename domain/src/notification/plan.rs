@@ -4,7 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AppointmentId, NotificationId, appointment::Visit};
+use crate::{
+    AppointmentId, NotificationId,
+    appointment::{Status, Visit},
+};
 
 /// What a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +19,12 @@ pub enum Kind {
     Reminder,
     /// "You are expected at another time."
     Rescheduled,
+    /// "We have your request."
+    Requested,
+    /// "We cannot take your request."
+    Declined,
+    /// "Your request was not answered in time."
+    Expired,
 }
 
 impl Kind {
@@ -26,7 +35,47 @@ impl Kind {
             Self::Confirmation => "confirmation",
             Self::Reminder => "reminder",
             Self::Rescheduled => "rescheduled",
+            Self::Requested => "requested",
+            Self::Declined => "declined",
+            Self::Expired => "expired",
         }
+    }
+
+    /// By its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Confirmation,
+            Self::Reminder,
+            Self::Rescheduled,
+            Self::Requested,
+            Self::Declined,
+            Self::Expired,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// In which state of its visit it says what is true.
+    #[must_use]
+    pub const fn fits(self, status: Status) -> bool {
+        match self {
+            Self::Confirmation | Self::Reminder | Self::Rescheduled => {
+                matches!(status, Status::Booked)
+            }
+            Self::Requested => matches!(status, Status::Requested),
+            Self::Declined => matches!(status, Status::Declined),
+            Self::Expired => matches!(status, Status::Expired),
+        }
+    }
+
+    /// Whether it is about a visit that is agreed.
+    #[must_use]
+    pub const fn is_agreed(self) -> bool {
+        self.fits(Status::Booked)
+    }
+
+    const fn ends_request(self) -> bool {
+        matches!(self, Self::Declined | Self::Expired)
     }
 }
 
@@ -93,7 +142,7 @@ pub fn notification_id(plan: &Plan) -> NotificationId {
 
 /// Every message of a visit that was agreed at `at` and changed `revision` times before: one that
 /// says so, and one reminder an offset. A reminder that was due before that is in the list too, to be
-/// recorded as skipped.
+/// recorded as skipped. Nobody is reminded of what is not agreed.
 #[must_use]
 pub fn plans_for(
     appointment_id: AppointmentId,
@@ -101,7 +150,13 @@ pub fn plans_for(
     (at, notice): (Timestamp, Kind),
     revision: u32,
 ) -> Vec<Plan> {
-    let expires_at = visit.slot.start();
+    let start = visit.slot.start();
+    // That nothing comes of a request is worth knowing also when the visit would have begun.
+    let expires_at = if notice.ends_request() {
+        at.checked_add(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX)
+    } else {
+        start
+    };
     let plan = |kind, offset_minutes, due_at| Plan {
         appointment_id,
         kind,
@@ -111,11 +166,11 @@ pub fn plans_for(
         due_at,
         expires_at,
     };
-    let notice = plan(notice, 0, at);
-    let reminders = visit.reminder_offsets_minutes.iter().map(|&offset| {
+    let offsets: &[u32] = if notice.is_agreed() { &visit.reminder_offsets_minutes } else { &[] };
+    let reminders = offsets.iter().map(|&offset| {
         let ahead = SignedDuration::from_mins(offset.into());
-        let due_at = expires_at.checked_sub(ahead).unwrap_or(Timestamp::MIN);
+        let due_at = start.checked_sub(ahead).unwrap_or(Timestamp::MIN);
         plan(Kind::Reminder, offset, due_at)
     });
-    std::iter::once(notice).chain(reminders).collect()
+    std::iter::once(plan(notice, 0, at)).chain(reminders).collect()
 }

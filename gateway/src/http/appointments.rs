@@ -43,7 +43,7 @@ pub(crate) struct ListQuery {
     service_id: Option<ServiceId>,
     #[param(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
-    /// `booked`, `cancelled`, `completed` or `no_show`.
+    /// `requested`, `booked`, `cancelled`, `declined`, `expired`, `completed` or `no_show`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
     /// 1 to 200; 50 when absent.
@@ -107,8 +107,12 @@ pub(crate) struct AppointmentAnswer {
     #[schema(value_type = String)]
     service_id: ServiceId,
     price: Price,
+    /// Until when a request can be answered; null for any other.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
     customer: CustomerAnswer,
     notes: Option<String>,
+    /// Why it was called off or declined.
     cancel_reason: Option<String>,
     /// Every message about it and what became of it.
     reminders: Vec<ReminderAnswer>,
@@ -130,7 +134,7 @@ pub(crate) struct CustomerAnswer {
 pub(crate) struct ReminderAnswer {
     #[schema(value_type = String)]
     id: NotificationId,
-    /// `confirmation`, `reminder` or `rescheduled`.
+    /// `confirmation`, `reminder`, `rescheduled`, `requested`, `declined` or `expired`.
     kind: String,
     channel: String,
     /// Elapsed minutes before the start.
@@ -202,7 +206,7 @@ impl Api {
         id: AppointmentId,
     ) -> Result<(u64, AppointmentAnswer), Problem> {
         let found = self.agenda.get(member.business_id, id).await?;
-        let AppointmentDetail { visit, status, version, contact } =
+        let AppointmentDetail { visit, status, version, expires_at, contact } =
             found.ok_or_else(Problem::not_found)?;
         let reminders = self.notifications.of_appointment(member.business_id, id).await?;
         let contact = contact.as_ref();
@@ -214,6 +218,7 @@ impl Api {
             staff_id: visit.staff_id,
             service_id: visit.service_id,
             price: visit.price.into(),
+            expires_at,
             customer: CustomerAnswer {
                 id: visit.customer_id,
                 name: contact.map(|c| c.name.clone()),
@@ -262,7 +267,7 @@ impl Api {
     }
 }
 
-fn refused(error: CommandError<EndingRefused>) -> Problem {
+pub(super) fn refused(error: CommandError<EndingRefused>) -> Problem {
     Problem::of(error, |refused| match refused {
         EndingRefused::Invalid(errors) => Problem::invalid(errors),
         EndingRefused::Appointment(error) => refusal(&error),
@@ -324,7 +329,7 @@ pub(crate) async fn list(
         staff_id: query.staff_id,
         service_id: query.service_id,
         customer_id: query.customer_id,
-        status: query.status,
+        status: query.status.into_iter().collect(),
         after,
         limit,
     };

@@ -108,6 +108,7 @@ pub(crate) struct Customer {
 pub(crate) struct BookedAnswer {
     #[schema(value_type = String)]
     appointment_id: AppointmentId,
+    /// `booked`, or `requested` when the business wants to agree first.
     status: &'static str,
     #[schema(value_type = String, format = DateTime)]
     start: Timestamp,
@@ -118,6 +119,9 @@ pub(crate) struct BookedAnswer {
     #[schema(value_type = String)]
     service_id: ServiceId,
     price: Price,
+    /// Until when the business may answer a request; its time is kept until then. Null for any other.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
     /// Where the guest sees and changes the visit. Whoever has it may: keep it as a password.
     #[schema(format = "uri")]
     manage_url: String,
@@ -336,6 +340,7 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
         staff_id: booked.staff_id,
         service_id: booked.service_id,
         price: booked.price.into(),
+        expires_at: booked.expires_at,
         manage_url,
         position,
     }
@@ -344,6 +349,9 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
 /// Book an appointment.
 ///
 /// Safe to retry: the same `Idempotency-Key` books once.
+///
+/// Where the service needs approval the visit is `requested`: its time is kept until the business
+/// answers, and given back when it expires.
 ///
 /// What the rules refuse is 422: `slot_in_past`, `too_soon`, `too_far`, `not_offered`,
 /// `outside_availability` with a `rule` (`closed`, `outside_hours`, `time_off`, `off_grid`), or
@@ -365,6 +373,8 @@ pub(crate) async fn book(
 }
 
 /// Book an appointment for a guest, who called or stands at the desk.
+///
+/// It is booked at once, also where the service needs approval.
 ///
 /// Safe to retry: the same `Idempotency-Key` books once.
 #[utoipa::path(post, path = "/api/v1/appointments", tag = "appointments",

@@ -34,6 +34,8 @@ pub(crate) struct ServiceAnswer {
     pub(super) min_notice_minutes: Option<u32>,
     /// How many local days ahead can be booked; null means as the policy says.
     pub(super) window_days: Option<u32>,
+    /// Whether the business wants to agree to each visit that guests ask for.
+    pub(super) requires_approval: bool,
     /// So many visits may begin in one local day; null means no limit.
     pub(super) max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
@@ -54,6 +56,7 @@ impl ServiceAnswer {
             skills: service.skills.clone().into(),
             min_notice_minutes: service.min_notice_minutes,
             window_days: service.window_days,
+            requires_approval: service.requires_approval,
             max_per_day: service.max_per_day,
             max_per_week: service.max_per_week,
         }
@@ -87,6 +90,9 @@ pub(crate) struct ServiceRequest {
     min_notice_minutes: Option<u32>,
     /// In place of the policy's, 1 to 730.
     window_days: Option<u32>,
+    /// What guests book is only asked for then, until the business confirms it.
+    #[serde(default)]
+    requires_approval: bool,
     /// So many visits may begin in one local day.
     max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday.
@@ -96,7 +102,7 @@ pub(crate) struct ServiceRequest {
 /// What is to change; absent fields stay.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"duration_minutes": 60}))]
+#[schema(example = json!({"duration_minutes": 60, "requires_approval": true}))]
 pub(crate) struct ServicePatch {
     name: Option<String>,
     #[serde(default, deserialize_with = "present")]
@@ -117,6 +123,8 @@ pub(crate) struct ServicePatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     window_days: Option<Option<u32>>,
+    /// What is booked or asked for already stays so.
+    requires_approval: Option<bool>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     max_per_day: Option<Option<u32>>,
@@ -170,6 +178,7 @@ pub(crate) async fn create(
         skills: request.skills.into(),
         min_notice_minutes: request.min_notice_minutes,
         window_days: request.window_days,
+        requires_approval: request.requires_approval,
         max_per_day: request.max_per_day,
         max_per_week: request.max_per_week,
     };
@@ -221,6 +230,7 @@ pub(crate) async fn patch(
         skills: patch.skills.map(Into::into),
         min_notice_minutes: patch.min_notice_minutes,
         window_days: patch.window_days,
+        requires_approval: patch.requires_approval,
         max_per_day: patch.max_per_day,
         max_per_week: patch.max_per_week,
     };

@@ -22,6 +22,8 @@ pub struct AppointmentDetail {
     pub status: Status,
     /// Sequence of its last event.
     pub version: u64,
+    /// Until when the business may answer a request.
+    pub expires_at: Option<Timestamp>,
     /// What was given with it, unless erased.
     pub contact: Option<Contact>,
 }
@@ -77,6 +79,7 @@ impl Agenda {
             visit: visit.clone(),
             status,
             version: appointment.sequence,
+            expires_at: appointment.state.expires_at(),
             contact,
         }))
     }

@@ -27,7 +27,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
@@ -35,6 +35,12 @@ const TEMPLATES: [(&str, &str); 9] = [
     ("reminder.txt", include_str!("templates/reminder.txt")),
     ("rescheduled.html", include_str!("templates/rescheduled.html")),
     ("rescheduled.txt", include_str!("templates/rescheduled.txt")),
+    ("requested.html", include_str!("templates/requested.html")),
+    ("requested.txt", include_str!("templates/requested.txt")),
+    ("declined.html", include_str!("templates/declined.html")),
+    ("declined.txt", include_str!("templates/declined.txt")),
+    ("expired.html", include_str!("templates/expired.html")),
+    ("expired.txt", include_str!("templates/expired.txt")),
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
 ];
@@ -52,8 +58,8 @@ impl Mails {
         Ok(Self { templates })
     }
 
-    /// `kind` names the template: `confirmation`, `reminder` or `rescheduled`. `previous` is when the
-    /// visit was to be before it was moved.
+    /// `kind` names the template: that of a [`domain::notification::Kind`]. `previous` is when the visit
+    /// was to be before it was moved.
     pub(crate) fn render(
         &self,
         kind: &str,
@@ -80,6 +86,7 @@ impl Mails {
             when => when,
             guest_when => guest_when,
             manage_url => manage_url,
+            reason => &contact.cancel_reason,
             was => previous.map(|slot| local(slot.start(), &profile.timezone)),
         };
         let part = |suffix| -> Result<String, TemplateError> {
@@ -89,6 +96,9 @@ impl Mails {
         let subject = match kind {
             "confirmation" => format!("Booked: {what} at {}", profile.name),
             "rescheduled" => format!("Moved: {what} at {}", profile.name),
+            "requested" => format!("Requested: {what} at {}", profile.name),
+            "declined" => format!("Declined: {what} at {}", profile.name),
+            "expired" => format!("Not confirmed: {what} at {}", profile.name),
             _ => format!("Reminder: {what} at {}", profile.name),
         };
         Ok(Mail {
@@ -181,9 +191,16 @@ mod tests {
 
     #[test]
     fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
-        for kind in ["confirmation", "reminder", "rescheduled"] {
+        for (kind, what) in [
+            ("confirmation", "See or cancel your visit"),
+            ("reminder", "See or cancel your visit"),
+            ("rescheduled", "See or cancel your visit"),
+            ("requested", "See or cancel your visit"),
+            ("declined", "See your request"),
+            ("expired", "See your request"),
+        ] {
             let mail = render(kind, "Ada", None);
-            let line = format!("\nSee or cancel your visit: {MANAGE_URL}\n");
+            let line = format!("\n{what}: {MANAGE_URL}\n");
             assert!(mail.text.contains(&line), "{}", mail.text);
             assert!(mail.html.contains(&format!("href=\"{MANAGE_URL}\"")), "{}", mail.html);
             for part in [&mail.text, &mail.html] {

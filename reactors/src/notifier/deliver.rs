@@ -1,6 +1,6 @@
 use domain::{
     NotificationId,
-    appointment::{Appointment, Status},
+    appointment::Appointment,
     business::Business,
     notification::{Kind, NotificationCommand},
 };
@@ -204,7 +204,9 @@ impl Notifier {
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let state = &appointment.state;
         let same = i64::from(state.revision()) + 1 == i64::from(work.version);
-        let stands = state.known().filter(|(_, status)| same && *status == Status::Booked);
+        let kind = Kind::named(&work.kind);
+        let fits = |status| kind.is_some_and(|kind| kind.fits(status));
+        let stands = state.known().filter(|(_, status)| same && fits(*status));
         let (Some(business), Some((visit, status))) = (business.state.registered(), stands) else {
             return Ok(Prepared::CalledOff);
         };
@@ -215,8 +217,9 @@ impl Notifier {
         let manage_url = self.links.manage_url(work.appointment_id);
         let about = (visit, state.previous());
         let mut mail = self.mails.render(&work.kind, business, about, &contact, &manage_url)?;
-        // A reminder says nothing new: calendars have what it is about.
-        if work.kind != Kind::Reminder.as_str() {
+        // A reminder says nothing new: calendars have what it is about. What is not agreed is not
+        // entered into any.
+        if kind.is_some_and(|kind| kind.is_agreed() && kind != Kind::Reminder) {
             let calendar = GuestCalendar {
                 appointment_id: work.appointment_id,
                 version: appointment.sequence,

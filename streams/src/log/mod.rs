@@ -21,4 +21,4 @@ pub use load::{Histories, Loaded};
 pub use places::{PlaceKey, Standing, StandingVisit, TakenPlace};
 pub(crate) use recorded::{COLUMNS, from_row};
 pub use recorded::{Recorded, StreamKey, Unreadable};
-pub use unit::{Contact, IdempotencyRow, NewCustomer, ReservedTime, UnitOfWork};
+pub use unit::{Contact, IdempotencyRow, NewCustomer, PendingRequest, ReservedTime, UnitOfWork};

@@ -82,8 +82,9 @@ SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS pos
 /// without rows would cost every booking of a guest who is known.
 const PLAIN: &str = concat!(plain!(), reserved!(""), cursor!());
 
-/// The same with all that a command can have: customers who become known, time given back, and places
-/// of days and weeks that have a limit, which are given back before they are taken, too.
+/// The same with all that a command can have: customers who become known, time given back, places of
+/// days and weeks that have a limit, which are given back before they are taken, too, and requests that
+/// wait for their answer.
 const WHOLE: &str = concat!(
     plain!(),
     ", known AS (
@@ -103,6 +104,13 @@ const WHOLE: &str = concat!(
     FROM unnest($47::uuid[], $48::uuid[], $49::uuid[], $50::text[], $51::date[], $52::integer[])
       AS p (business, appointment, subject, period, first, place)
    WHERE (SELECT count(*) FROM emptied) >= 0
+), asked AS (
+  INSERT INTO pending_request (business_id, appointment_id, expires_at)
+  SELECT * FROM unnest($53::uuid[], $54::uuid[], $55::timestamptz[])
+  ON CONFLICT (appointment_id) DO UPDATE SET expires_at = excluded.expires_at
+), answered AS (
+  DELETE FROM pending_request p USING unnest($56::uuid[], $57::uuid[]) AS done (business, appointment)
+   WHERE p.appointment_id = done.appointment AND p.business_id = done.business
 )",
     reserved!("\n   WHERE (SELECT count(*) FROM released) >= 0"),
     cursor!()
@@ -251,6 +259,19 @@ fn with_more<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
         |(_, p)| p.key.period.as_str(),
         |(_, p)| p.key.first.to_sqlx(),
         |(_, p)| small(p.place),
+    );
+    rows!(
+        query,
+        of(units, |unit| &unit.asked),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, r)| r.appointment_id.uuid(),
+        |(_, r)| r.expires_at.to_sqlx(),
+    );
+    rows!(
+        query,
+        of(units, |unit| &unit.answered),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, appointment)| **appointment,
     );
     query
 }

@@ -1,5 +1,5 @@
 use domain::{AppointmentId, CustomerId, Decide, DomainEvent, ServiceId, StaffId, TimeSlot};
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
@@ -19,6 +19,8 @@ pub struct UnitOfWork {
     pub(super) reserve: Vec<ReservedTime>,
     pub(super) release: Vec<Uuid>,
     pub(super) places: Vec<TakenPlace>,
+    pub(super) asked: Vec<PendingRequest>,
+    pub(super) answered: Vec<Uuid>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,15 @@ pub struct ReservedTime {
     pub buffer_after_minutes: u32,
 }
 
+/// A request that waits for its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingRequest {
+    /// For which visit.
+    pub appointment_id: AppointmentId,
+    /// When the scheduler ends it.
+    pub expires_at: Timestamp,
+}
+
 impl UnitOfWork {
     /// Nothing yet.
     #[must_use]
@@ -114,6 +125,8 @@ impl UnitOfWork {
             reserve: Vec::new(),
             release: Vec::new(),
             places: Vec::new(),
+            asked: Vec::new(),
+            answered: Vec::new(),
         }
     }
 
@@ -205,7 +218,21 @@ impl UnitOfWork {
 
     /// Whether it has what most commands have not.
     pub(super) const fn has_more(&self) -> bool {
-        self.customer.is_some() || !self.release.is_empty() || !self.places.is_empty()
+        self.customer.is_some()
+            || !self.release.is_empty()
+            || !self.places.is_empty()
+            || !self.asked.is_empty()
+            || !self.answered.is_empty()
+    }
+
+    /// Lets the scheduler end a request that nobody answers; once more, when it is moved.
+    pub fn ask(&mut self, request: PendingRequest) {
+        self.asked.push(request);
+    }
+
+    /// The visit is not, or not any more, a request that waits for its answer.
+    pub fn answer_request(&mut self, appointment_id: AppointmentId) {
+        self.answered.push(appointment_id.uuid());
     }
 
     /// Gives time in the second wall back, and the places that the visit took.
