@@ -33,7 +33,7 @@ pub(crate) enum Role {
     Relay,
     /// Keeps the read models.
     Projector,
-    /// Plans reminders and hands out what falls due.
+    /// Plans reminders, hands out what falls due, and ends requests that nobody answered.
     Scheduler,
     /// Sends mails.
     Notifier,
@@ -85,10 +85,10 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
     }
     if has(Role::Scheduler) || has(Role::Notifier) {
         let notifier = system.notifier(settings)?;
-        let System { log, broker, .. } = system.clone();
+        let System { commands, broker, .. } = system.clone();
         if has(Role::Scheduler) {
             let (broker, notifier) = (broker.clone(), notifier.clone());
-            tasks.spawn(reactors::schedule(log, broker, notifier, stop.clone()));
+            tasks.spawn(reactors::schedule(commands, broker, notifier, stop.clone()));
         }
         if has(Role::Notifier) {
             tasks.spawn(reactors::notify(broker, notifier, stop.clone()));

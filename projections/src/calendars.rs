@@ -158,7 +158,7 @@ impl Calendars {
         for (id, key) in ids.into_iter().zip(&keys) {
             let appointment = then.fold::<Appointment>(key)?.state;
             if let Some((visit, status)) = appointment.known()
-                && status != Status::Cancelled
+                && status.holds_time()
             {
                 let customer_name = names.get(&id.uuid()).cloned();
                 let service_id = visit.service_id;

@@ -40,7 +40,7 @@ const CHECKS: &[(&str, &str)] = &[
          HAVING min(sequence) <> 1 OR max(sequence) <> count(*)",
     ),
     (
-        "every booked appointment has its reserved time",
+        "every booked appointment and every request has its reserved time",
         "SELECT b.id FROM booked b
           WHERE NOT EXISTS (SELECT FROM reserved_time r
                              WHERE r.appointment_id = b.holder AND r.part = b.part
@@ -48,7 +48,7 @@ const CHECKS: &[(&str, &str)] = &[
                                AND r.during = b.during)",
     ),
     (
-        "every reserved time has its booked appointment",
+        "every reserved time has its booked appointment or its request",
         "SELECT r.appointment_id::text FROM reserved_time r
           WHERE NOT EXISTS (SELECT FROM booked b
                              WHERE b.holder = r.appointment_id AND b.part = r.part)",
@@ -130,7 +130,8 @@ const CHECKS: &[(&str, &str)] = &[
         "the month's usage counts every appointment made",
         "SELECT u.business_id::text || ' ' || u.month FROM monthly_usage u
           WHERE u.used <> (SELECT count(*) FROM events e
-                            WHERE e.event_type = 'booking.appointment.booked.v1'
+                            WHERE e.event_type IN ('booking.appointment.booked.v1',
+                                                   'booking.appointment.requested.v1')
                               AND e.business_id = u.business_id
                               AND date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') = u.month)",
     ),
@@ -138,14 +139,15 @@ const CHECKS: &[(&str, &str)] = &[
         "every booking and move that the scheduler has seen has its messages planned",
         "SELECT e.aggregate_id FROM seen e
           WHERE e.event_type IN ('booking.appointment.booked.v1',
+                  'booking.appointment.requested.v1', 'booking.appointment.confirmed.v1',
                   'booking.appointment.rescheduled.v1', 'booking.appointment.reinstated.v1')
             AND ((SELECT count(*) FROM notification n
                    WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
-                     AND n.kind = CASE e.event_type
-                           WHEN 'booking.appointment.rescheduled.v1' THEN 'rescheduled'
-                           ELSE 'confirmation' END)
+                     AND n.kind = CASE WHEN e.asked THEN 'requested'
+                           WHEN e.event_type = 'booking.appointment.rescheduled.v1'
+                           THEN 'rescheduled' ELSE 'confirmation' END)
                  <> CASE WHEN e.repeats THEN 0 ELSE 1 END
-              OR (SELECT coalesce(array_agg(n.offset_minutes ORDER BY n.offset_minutes), '{}')
+              OR NOT e.asked AND (SELECT coalesce(array_agg(n.offset_minutes ORDER BY n.offset_minutes), '{}')
                     FROM notification n
                    WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
                      AND n.kind = 'reminder')
@@ -168,8 +170,11 @@ const CHECKS: &[(&str, &str)] = &[
            JOIN message_kind_since s
              ON s.kind = CASE e.event_type
                   WHEN 'booking.appointment.booked.v1' THEN 'host_booked'
+                  WHEN 'booking.appointment.requested.v1' THEN 'host_requested'
+                  WHEN 'booking.appointment.confirmed.v1' THEN 'host_booked'
                   WHEN 'booking.appointment.reinstated.v1' THEN 'host_booked'
-                  WHEN 'booking.appointment.rescheduled.v1' THEN 'host_rescheduled'
+                  WHEN 'booking.appointment.rescheduled.v1'
+                  THEN CASE WHEN e.asked THEN 'host_requested' ELSE 'host_rescheduled' END
                   WHEN 'booking.appointment.cancelled.v1' THEN 'host_cancelled' END
             AND (e.transaction_id, e.position) >= (s.transaction_id, s.position)
           WHERE EXISTS (SELECT FROM notification n
@@ -185,6 +190,30 @@ const CHECKS: &[(&str, &str)] = &[
                   ORDER BY b.sequence DESC LIMIT 1)",
     ),
     (
+        "every end of a request that the scheduler has seen has its message planned",
+        "SELECT e.aggregate_id FROM seen e
+          WHERE e.event_type IN ('booking.appointment.declined.v1',
+                                 'booking.appointment.expired.v1')
+            AND NOT EXISTS (SELECT FROM notification n
+                             WHERE n.appointment_id = e.appointment_id
+                               AND n.version = 1 + e.revision
+                               AND n.kind = split_part(e.event_type, '.', 3))",
+    ),
+    (
+        "the scheduler knows of every request that waits for its answer, and of no other",
+        "SELECT coalesce(r.id, p.appointment_id::text)
+           FROM (SELECT q.id, q.expires_at, b.during FROM requested q JOIN booked b USING (id)
+                  WHERE b.part = 0 AND q.agreed IS NULL) r
+           FULL JOIN pending_request p ON p.appointment_id = substr(r.id, 6)::uuid
+          WHERE p.appointment_id IS NULL OR r.id IS NULL
+             OR p.expires_at > lower(r.during) OR p.expires_at > r.expires_at",
+    ),
+    (
+        "no request is a minute past its time",
+        "SELECT appointment_id::text FROM pending_request
+          WHERE expires_at < now() - interval '1 minute'",
+    ),
+    (
         "every message in the work table has as many events as it says",
         "SELECT n.notification_id::text FROM notification n
           WHERE n.sequence <> (SELECT count(*) FROM events e
@@ -193,10 +222,11 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Services of appointments that are booked, kept or missed, as they were agreed last: their time is
-/// theirs. Those who come to one meeting of a class hold its time together. And the events of
-/// appointments that the scheduler has seen, each with what was agreed at the time; of those who were
-/// booked as a series the first speaks for all.
+/// Services of appointments that are asked for, booked, kept or missed, as they were agreed last: their
+/// time is theirs. Those who come to one meeting of a class hold its time together. And all that ever was
+/// asked for, with the event that made it a booking; and the events of appointments that the scheduler
+/// has seen, each with what was agreed at the time: of those who were booked as a series the first speaks
+/// for all.
 const BOOKED: &str = "
 WITH agreed AS (
   SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, payload->'visit' AS visit
@@ -215,12 +245,25 @@ WITH agreed AS (
          WITH ORDINALITY AS parts (p, n)
    WHERE NOT EXISTS (SELECT FROM events c
                       WHERE c.aggregate_type = 'appointment' AND c.aggregate_id = a.aggregate_id
-                        AND c.event_type = 'booking.appointment.cancelled.v1'
+                        AND c.event_type IN ('booking.appointment.cancelled.v1',
+                                             'booking.appointment.declined.v1',
+                                             'booking.appointment.expired.v1')
                         AND c.sequence > a.sequence)
+), requested AS MATERIALIZED (
+  SELECT e.aggregate_id AS id, (e.payload->>'expires_at')::timestamptz AS expires_at,
+         (SELECT min(f.sequence) FROM events f
+           WHERE f.aggregate_type = 'appointment' AND f.aggregate_id = e.aggregate_id
+             AND f.event_type IN ('booking.appointment.confirmed.v1',
+                                  'booking.appointment.reinstated.v1')) AS agreed
+    FROM events e
+   WHERE e.aggregate_type = 'appointment'
+     AND e.event_type = 'booking.appointment.requested.v1'
 ), seen AS (
   SELECT e.*, substr(e.aggregate_id, 6)::uuid AS appointment_id, a.payload->'visit' AS visit,
          coalesce((a.payload->>'revision')::integer, 0) AS revision,
-         e.event_type = 'booking.appointment.booked.v1'
+         EXISTS (SELECT FROM requested r WHERE r.id = e.aggregate_id
+                    AND (r.agreed IS NULL OR e.sequence < r.agreed)) AS asked,
+         e.event_type IN ('booking.appointment.booked.v1', 'booking.appointment.confirmed.v1')
            AND coalesce((a.payload->'visit'->'series'->>'number')::integer, 1) > 1 AS repeats
     FROM events e
     JOIN consumer_checkpoint c ON c.consumer = 'schedule-reminders'

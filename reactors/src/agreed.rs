@@ -12,8 +12,14 @@ use sqlx::PgConnection;
 use streams::{consumer::Failure, log::Recorded};
 use uuid::Uuid;
 
-/// The visit, and how often it had been changed.
-pub(crate) type Agreed = (Visit, u32);
+/// A visit right before an event.
+pub(crate) struct Agreed {
+    pub(crate) visit: Visit,
+    /// How often it had been changed.
+    pub(crate) revision: u32,
+    /// Whether it was only asked for.
+    pub(crate) asked: bool,
+}
 
 /// By event: what was agreed right before it.
 pub(crate) async fn before(
@@ -24,8 +30,17 @@ pub(crate) async fn before(
         return Ok(HashMap::new());
     }
     let sequence = |event: &&Recorded| i64::try_from(event.sequence).unwrap_or(i64::MAX);
-    let rows: Vec<(Uuid, String, String, Value)> = sqlx::query_as(
-        "SELECT change.event, e.event_type, e.event_version, e.payload
+    let rows: Vec<(Uuid, String, String, Value, bool)> = sqlx::query_as(
+        "SELECT change.event, e.event_type, e.event_version, e.payload,
+                EXISTS (SELECT FROM events q
+                         WHERE q.aggregate_type = $4 AND q.aggregate_id = change.stream
+                           AND q.sequence = 1
+                           AND q.event_type = 'booking.appointment.requested.v1')
+                AND NOT EXISTS (SELECT FROM events q
+                         WHERE q.aggregate_type = $4 AND q.aggregate_id = change.stream
+                           AND q.sequence < change.sequence
+                           AND q.event_type IN ('booking.appointment.confirmed.v1',
+                                                'booking.appointment.reinstated.v1')) AS asked
            FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS change (event, stream, sequence)
           CROSS JOIN LATERAL (
                 SELECT event_type, event_version, payload FROM events
@@ -40,11 +55,12 @@ pub(crate) async fn before(
     .fetch_all(connection)
     .await?;
     let mut found = HashMap::with_capacity(rows.len());
-    for (event, kind, version, payload) in rows {
+    for (event, kind, version, payload, asked) in rows {
         let fact: AppointmentEvent =
             serde_json::from_value(domain::upcast(&kind, &version, payload))
                 .map_err(|error| Failure::Poison(error.into()))?;
-        found.extend(fact.agreed().map(|agreed| (event, agreed)));
+        let agreed = |(visit, revision)| (event, Agreed { visit, revision, asked });
+        found.extend(fact.agreed().map(agreed));
     }
     Ok(found)
 }

@@ -63,7 +63,7 @@ impl GuestCalendar<'_> {
     }
 
     fn method(&self, while_it_stands: &'static str) -> &'static str {
-        if self.status == Status::Cancelled { "CANCEL" } else { while_it_stands }
+        if self.status.holds_time() { while_it_stands } else { "CANCEL" }
     }
 
     fn event(&self) -> Event {
@@ -72,7 +72,8 @@ impl GuestCalendar<'_> {
         let what = service.map_or("Appointment", |service| service.value.name.as_str());
         let status = match self.status {
             Status::Booked | Status::Completed | Status::NoShow => EventStatus::Confirmed,
-            Status::Cancelled => EventStatus::Cancelled,
+            Status::Requested => EventStatus::Tentative,
+            Status::Cancelled | Status::Declined | Status::Expired => EventStatus::Cancelled,
         };
         let organizer = Property::new("ORGANIZER", format!("mailto:{}", self.organizer))
             .add_parameter("CN", &parameter(&profile.name))
@@ -115,7 +116,8 @@ pub fn staff_calendar<'a>(
         };
         let mut event = entry(visit.appointment_id, visit.version, now);
         event.starts(utc(visit.start)).ends(utc(visit.end)).summary(&summary);
-        event.status(EventStatus::Confirmed);
+        let asked = visit.status == Status::Requested.as_str();
+        event.status(if asked { EventStatus::Tentative } else { EventStatus::Confirmed });
         if let Some(address) = &profile.address {
             event.location(&text(address));
         }

@@ -1,10 +1,11 @@
 //! Effects of events: what is to be sent, when, and the proof of what became of it.
 //!
 //! `scheduler` folds events into the work table, `dispatcher` hands out what falls due, `notifier`
-//! sends. A rebuild runs none of them.
+//! sends, `expirer` ends requests that nobody answered. A rebuild runs none of them.
 
 mod agreed;
 mod dispatcher;
+mod expirer;
 mod hosts;
 mod housekeeping;
 mod ics;
@@ -17,6 +18,7 @@ mod work;
 
 use std::{sync::Arc, time::Duration};
 
+use commands::Commands;
 use domain::AppointmentId;
 pub use ics::{GuestCalendar, staff_calendar};
 pub use mail::TemplateError;
@@ -52,14 +54,22 @@ impl Default for Timing {
     }
 }
 
-/// Plans and hands out messages until stopped.
-pub async fn schedule(log: Log, broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
+/// Plans and hands out messages, and ends requests that nobody answered, until stopped.
+pub async fn schedule(
+    commands: Commands,
+    broker: Broker,
+    notifier: Arc<Notifier>,
+    stop: CancellationToken,
+) {
+    let log: Log = commands.log().clone();
     let database = log.database().clone();
+    let expirer = expirer::Expirer::new(database.clone(), commands);
     let reactor = consumer::Reacting(scheduler::Scheduler);
     let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), Arc::clone(&notifier));
     tokio::join!(
         consumer::run(reactor, database.clone(), broker, stop.clone()),
         dispatcher.run(stop.clone()),
+        expirer.run(stop.clone()),
         housekeeping::run(database, stop),
     );
     notifier.drain().await;

@@ -128,7 +128,7 @@ struct Follows {
     /// How often it was changed by now.
     revision: u32,
     /// Who was to serve before, when it was moved.
-    before: Option<StaffId>,
+    before: Vec<StaffId>,
 }
 
 impl Follows {
@@ -142,7 +142,7 @@ impl Follows {
 
     /// Whoever serves, or was to.
     fn staff(&self) -> Vec<StaffId> {
-        self.before.into_iter().chain([self.visit.staff_id]).collect()
+        self.before.iter().copied().chain(staff_of(&self.visit)).collect()
     }
 }
 
@@ -163,19 +163,29 @@ async fn hosts(
     before: &HashMap<Uuid, Agreed>,
 ) -> Result<Hosts, Failure> {
     let agreed = facts.iter().filter_map(|(.., fact)| fact.clone().agreed());
-    let mut staff: Vec<StaffId> = agreed.map(|(visit, _)| visit.staff_id).collect();
-    staff.extend(before.values().map(|(visit, _)| visit.staff_id));
+    let mut staff: Vec<StaffId> = agreed.flat_map(|(visit, _)| staff_of(&visit)).collect();
+    staff.extend(before.values().flat_map(|before| staff_of(&before.visit)));
     let events: Vec<&Recorded> = facts.iter().map(|(event, ..)| *event).collect();
     Hosts::read(connection, &events, &staff).await
 }
 
-/// The message that says what happened; `None` when nobody need be told.
-const fn message_of(fact: &AppointmentEvent) -> Option<Kind> {
+/// Everybody who serves.
+fn staff_of(visit: &Visit) -> Vec<StaffId> {
+    visit.held().into_iter().map(|held| held.staff_id).collect()
+}
+
+/// The message that says what happened to a visit that was only `asked` for, or agreed; `None` when
+/// nobody need be told.
+const fn message_of(fact: &AppointmentEvent, asked: bool) -> Option<Kind> {
     match fact {
-        AppointmentEvent::Booked { .. } | AppointmentEvent::Reinstated { .. } => {
-            Some(Kind::Confirmation)
-        }
+        AppointmentEvent::Booked { .. }
+        | AppointmentEvent::Reinstated { .. }
+        | AppointmentEvent::Confirmed {} => Some(Kind::Confirmation),
+        AppointmentEvent::Requested { .. } => Some(Kind::Requested),
+        AppointmentEvent::Rescheduled { .. } if asked => Some(Kind::Requested),
         AppointmentEvent::Rescheduled { .. } => Some(Kind::Rescheduled),
+        AppointmentEvent::Declined {} => Some(Kind::Declined),
+        AppointmentEvent::Expired {} => Some(Kind::Expired),
         AppointmentEvent::Cancelled {} => Some(Kind::Cancellation),
         AppointmentEvent::Completed {} | AppointmentEvent::MissedByGuest {} => None,
     }
@@ -186,12 +196,14 @@ fn what_follows(
     fact: AppointmentEvent,
     before: &mut HashMap<Uuid, Agreed>,
 ) -> Result<Follows, Failure> {
-    let kind = message_of(&fact);
     let before = before.remove(&event.event_id);
-    let was = before.as_ref().map(|(visit, _)| visit.staff_id);
+    let kind = message_of(&fact, before.as_ref().is_some_and(|before| before.asked));
+    let moved = matches!(fact, AppointmentEvent::Rescheduled { .. });
+    let was = before.as_ref().filter(|_| moved).map(|before| staff_of(&before.visit));
     let missing = || Failure::Poison("a visit ended that was never agreed".into());
+    let before = before.map(|before| (before.visit, before.revision));
     let (visit, revision) = fact.agreed().or(before).ok_or_else(missing)?;
-    Ok(Follows { kind, visit, revision, before: was.filter(|_| kind == Some(Kind::Rescheduled)) })
+    Ok(Follows { kind, visit, revision, before: was.unwrap_or_default() })
 }
 
 fn poison<E: std::error::Error + Send + Sync + 'static>(error: E) -> Failure {
@@ -416,7 +428,7 @@ mod tests {
             subjects: 1,
             series: None,
         };
-        Follows { kind, visit, revision, before: None }
+        Follows { kind, visit, revision, before: vec![] }
     }
 
     /// The versions, from 1 to 4, that are called off.

@@ -8,8 +8,13 @@ use sqlx::PgConnection;
 use streams::Cursor;
 
 /// Kinds that came after the first release.
-const LATER: [Kind; 4] =
-    [Kind::Cancellation, Kind::HostBooked, Kind::HostRescheduled, Kind::HostCancelled];
+const LATER: [Kind; 5] = [
+    Kind::Cancellation,
+    Kind::HostBooked,
+    Kind::HostRequested,
+    Kind::HostRescheduled,
+    Kind::HostCancelled,
+];
 
 /// Where in the feed each of the later kinds begins.
 pub(crate) struct Since {

@@ -88,7 +88,7 @@ impl BookAppointment {
 pub struct Booked {
     /// The visit.
     pub appointment_id: AppointmentId,
-    /// Always booked, until services can ask for approval.
+    /// Requested when the business wants to agree first, booked otherwise.
     pub status: Status,
     /// When it begins.
     pub start: Timestamp,
@@ -103,19 +103,28 @@ pub struct Booked {
     /// Who does what when, when there are several services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// Until when the business may answer a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Booked {
-    pub(super) fn of(appointment_id: AppointmentId, visit: &Visit) -> Self {
+    /// What expires is only asked for.
+    pub(super) fn of(
+        appointment_id: AppointmentId,
+        visit: &Visit,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
         Self {
             appointment_id,
-            status: Status::Booked,
+            status: if expires_at.is_some() { Status::Requested } else { Status::Booked },
             start: visit.slot.start(),
             end: visit.slot.end(),
             staff_id: visit.staff_id,
             service_id: visit.service_id,
             price: visit.price,
             parts: visit.parts.clone(),
+            expires_at,
         }
     }
 }

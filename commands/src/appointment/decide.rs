@@ -12,7 +12,10 @@ use domain::{
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use streams::{
     Actor, CommandContext,
-    log::{CommitError, Contact, GuestAddress, KnownCustomer, Loaded, StreamKey, UnitOfWork},
+    log::{
+        CommitError, Contact, GuestAddress, KnownCustomer, Loaded, PendingRequest, StreamKey,
+        UnitOfWork,
+    },
 };
 
 use super::{
@@ -124,14 +127,18 @@ pub(super) fn decide(
     let visit = planned.visit(&shape, customer.id(), reminders, &profile.timezone);
     let visit = visit.ok_or_else(|| CommitError::Store("a plan of nothing".into()))?;
     let visit = Visit { series: book.series, ..visit };
-    let booked = Booked::of(book.appointment_id, &visit);
+    let asks = shape.steps().iter().any(|step| step.service.requires_approval)
+        && matches!(context.actor, Actor::Guest);
+    let expires_at =
+        asks.then(|| profile.booking_policy.request_expires_at(context.now, visit.slot.start()));
+    let booked = Booked::of(book.appointment_id, &visit, expires_at);
     let mut unit = UnitOfWork::new(context.clone());
     let holding = Holding { id: book.appointment_id, from: None, to: Some(&visit), meeting: &[] };
     let counted = known.count(&mut unit, book.appointment_id, &visit, context.business_id)?;
     let looked_at = known.looked_at(&mut unit, &visit)?;
     let kept = holding.keep(&mut unit, state, &looked_at);
     let kept = kept.map_err(|error| unavailable(error.into()))?;
-    agree(&mut unit, book, visit, found)?;
+    agree(&mut unit, book, visit, found, expires_at)?;
     unit.guard(business);
     unit.guard(plan);
     customer.guard(&mut unit);
@@ -221,19 +228,25 @@ fn by_load(
     Ok(found)
 }
 
-/// The appointment's own part. Its id was made for it, so its stream is empty.
+/// The appointment's own part: asked for when that expires, agreed otherwise. Its id was made for it,
+/// so its stream is empty.
 fn agree(
     unit: &mut UnitOfWork,
     book: &BookAppointment,
     visit: Visit,
     choice: Option<StaffChoice>,
+    expires_at: Option<Timestamp>,
 ) -> Tried<()> {
     let key = StreamKey::of::<Appointment>(book.appointment_id);
     let fresh = Loaded { key, state: Appointment::default(), sequence: 0 };
-    let events = fresh
-        .state
-        .decide(AppointmentCommand::Book { visit, choice })
-        .map_err(|error| CommitError::Store(error.into()))?;
+    let command = match expires_at {
+        None => AppointmentCommand::Book { visit, choice },
+        Some(expires_at) => {
+            unit.ask(PendingRequest { appointment_id: book.appointment_id, expires_at });
+            AppointmentCommand::Request { visit, choice, expires_at }
+        }
+    };
+    let events = fresh.state.decide(command).map_err(|error| CommitError::Store(error.into()))?;
     unit.append(&fresh, events)?;
     Ok(())
 }

@@ -110,7 +110,8 @@ impl Commands {
         Ok(Done::new(ended, position))
     }
 
-    /// Gives the time back in the calendars and in the second wall, and what was used besides.
+    /// Gives the time back in the calendars and in the second wall, and what was used besides; also what
+    /// was only asked for.
     pub(super) async fn release(
         &self,
         unit: &mut UnitOfWork,
@@ -124,11 +125,9 @@ impl Commands {
         let (mut state, mut wanted) = (State::default(), Wanted::default());
         holding.wants(&mut wanted);
         state.load(&self.log, context.business_id, &wanted).await?;
-        match holding.keep(unit, &state, &BTreeSet::new()) {
-            Ok(_kept) => Ok(()),
-            Err(NotKept::Commit(error)) => Err(error),
-            Err(NotKept::Refused(refusal)) => Err(CommitError::Store(refusal.into())),
-        }
+        holding.keep(unit, &state, &BTreeSet::new()).map_err(NotKept::given_back)?;
+        unit.answer_request(appointment_id);
+        Ok(())
     }
 
     /// The reason is personal: it stands beside the events, in the same transaction.

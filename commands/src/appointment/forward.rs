@@ -208,10 +208,21 @@ impl Commands {
         let Some(first) = histories.events(&key).first() else { return Ok(None) };
         let event =
             first.decode::<Appointment>().map_err(|error| CommitError::Store(error.into()))?;
-        let AppointmentEvent::Booked { visit, .. } = event else { return Ok(None) };
+        let (visit, expires_at) = match event {
+            AppointmentEvent::Booked { visit, .. } => (visit, None),
+            AppointmentEvent::Requested { visit, expires_at, .. } => (visit, Some(expires_at)),
+            AppointmentEvent::Confirmed {}
+            | AppointmentEvent::Declined {}
+            | AppointmentEvent::Expired {}
+            | AppointmentEvent::Rescheduled { .. }
+            | AppointmentEvent::Reinstated { .. }
+            | AppointmentEvent::Cancelled {}
+            | AppointmentEvent::Completed {}
+            | AppointmentEvent::MissedByGuest {} => return Ok(None),
+        };
         let pool = self.log.database().pool();
         let position = feed::end_of_transaction(pool, first.cursor).await?;
-        Ok(Some(Done::new(Booked::of(book.appointment_id, &visit), position)))
+        Ok(Some(Done::new(Booked::of(book.appointment_id, &visit, expires_at), position)))
     }
 }
 
@@ -298,21 +309,26 @@ mod tests {
         assert!(serde_json::from_value::<Wish>(wish).is_err(), "seats would be lost");
     }
 
-    #[test]
-    fn a_verdict_on_its_way_back_keeps_its_form() {
-        let zone: Zone = "Europe/London".parse().unwrap();
-        let local = date(2026, 3, 29).at(1, 30, 0, 0);
-        let start = at("2026-03-02T09:00:00Z");
-        let value = Booked {
+    fn booked() -> Booked {
+        Booked {
             appointment_id: AppointmentId::new(Uuid::from_u128(1)),
             status: Status::Booked,
-            start,
+            start: at("2026-03-02T09:00:00Z"),
             end: at("2026-03-02T09:30:00Z"),
             staff_id: StaffId::new(Uuid::from_u128(3)),
             service_id: ServiceId::new(Uuid::from_u128(2)),
             price: Money { amount: 4_500, currency: "USD".parse::<Currency>().unwrap() },
             parts: vec![],
-        };
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn a_verdict_on_its_way_back_keeps_its_form() {
+        let zone: Zone = "Europe/London".parse().unwrap();
+        let local = date(2026, 3, 29).at(1, 30, 0, 0);
+        let start = at("2026-03-02T09:00:00Z");
+        let value = booked();
         let taken = Refusal::Taken { by: AppointmentId::new(Uuid::from_u128(1)) };
         let missing = FieldError { field: "notes".into(), message: "must be short".into() };
         let nonexistent = LocalTimeError::Nonexistent { local, zone };
@@ -364,5 +380,21 @@ mod tests {
             let heard: Outcome = serde_json::from_value::<Verdict>(verdict).unwrap().into();
             assert_eq!(format!("{heard:?}"), said);
         }
+    }
+    #[test]
+    fn a_verdict_says_until_when_a_request_may_be_answered() {
+        let value = Booked {
+            status: Status::Requested,
+            expires_at: Some(at("2026-03-02T08:00:00Z")),
+            ..booked()
+        };
+        let position = Cursor { transaction_id: 16, position: 255 };
+        let outcome: Outcome = Ok(Done { value: value.clone(), position, replayed: false });
+        let form = serde_json::to_value(Verdict::from(outcome)).unwrap();
+        let asked = &form["Booked"]["value"];
+        assert_eq!(asked["status"], "requested");
+        assert_eq!(asked["expires_at"], "2026-03-02T08:00:00Z");
+        let heard: Outcome = serde_json::from_value::<Verdict>(form).unwrap().into();
+        assert_eq!(heard.unwrap().value, value);
     }
 }

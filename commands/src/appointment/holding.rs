@@ -49,6 +49,16 @@ pub(super) enum NotKept {
     Commit(CommitError),
 }
 
+impl NotKept {
+    /// Of time that is only given back: that is never refused.
+    pub(super) fn given_back(self) -> CommitError {
+        match self {
+            Self::Commit(error) => error,
+            Self::Refused(refusal) => CommitError::Store(refusal.into()),
+        }
+    }
+}
+
 impl From<CommitError> for NotKept {
     fn from(error: CommitError) -> Self {
         Self::Commit(error)

@@ -1,4 +1,4 @@
-//! Booking a visit, and ending it.
+//! Booking a visit or asking for it, and ending it.
 
 mod batch;
 mod book;
@@ -10,6 +10,7 @@ mod guest;
 mod holding;
 mod known;
 mod recurrence;
+mod request;
 mod reschedule;
 mod series;
 mod together;
@@ -19,6 +20,7 @@ pub use book::{Also, BookAppointment, Booked, BookingRefused, Start};
 pub use by_guest::{CancelByGuest, GuestRefused};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;
+pub use request::{AnswerRequest, RequestAnswer};
 pub use reschedule::{MoveRefused, RescheduleAppointment};
 pub use series::{BookSeries, Clash, SeriesBooked, SeriesRefused};
 pub use together::{CancelTogether, TogetherRefused};

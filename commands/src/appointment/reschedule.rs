@@ -12,7 +12,7 @@ use domain::{
 use jiff::Timestamp;
 use streams::{
     Actor, CommandContext,
-    log::{CommitError, Histories, Loaded, StreamKey, UnitOfWork},
+    log::{CommitError, Histories, Loaded, PendingRequest, StreamKey, UnitOfWork},
 };
 
 use super::{
@@ -252,6 +252,9 @@ impl Commands {
         let start = visit.slot.start();
         let kept = holding.keep(&mut unit, &found.state, looked_at);
         kept.map_err(|error| unavailable(start, error.into()))?;
+        if let Some(expires_at) = after.expires_at() {
+            unit.ask(PendingRequest { appointment_id: holding.id, expires_at });
+        }
         if let Some(business) = &found.state.business {
             unit.guard(business);
         }

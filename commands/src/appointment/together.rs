@@ -15,7 +15,7 @@ use domain::{
 use jiff::{Timestamp, civil::DateTime};
 use streams::{
     Actor, CommandContext, Cursor,
-    log::{CommitError, Loaded, StreamKey, UnitOfWork},
+    log::{CommitError, Loaded, PendingRequest, StreamKey, UnitOfWork},
 };
 
 use super::{
@@ -128,7 +128,8 @@ impl Commands {
             let mut unit = UnitOfWork::new(context.clone());
             unit.append(&member.appointment, events)?;
             let leaving = take_in(&mut found.state, &member.leaving(), &mut unit, &BTreeSet::new());
-            leaving.map_err(left)?;
+            leaving.map_err(NotKept::given_back)?;
+            unit.answer_request(member.id);
             if let (Actor::Guest, Some(business)) = (&context.actor, &found.state.business) {
                 unit.guard(business);
             }
@@ -182,7 +183,7 @@ impl Commands {
             found.members.iter().map(|_| UnitOfWork::new(context.clone())).collect();
         for (member, unit) in found.members.iter().zip(&mut units) {
             let leaving = take_in(&mut found.state, &member.leaving(), unit, &BTreeSet::new());
-            leaving.map_err(left)?;
+            leaving.map_err(NotKept::given_back)?;
         }
         let (mut clashes, mut changed) = (vec![], false);
         for (n, (unit, shape)) in units.iter_mut().zip(&shapes).enumerate() {
@@ -249,7 +250,8 @@ impl Commands {
         for (member, key) in ids.into_iter().zip(&keys) {
             let appointment: Loaded<Appointment> = read.fold(key)?;
             let Some((visit, status)) = appointment.state.known() else { continue };
-            let to_come = status == Status::Booked && visit.slot.start() > context.now;
+            let stands = matches!(status, Status::Booked | Status::Requested);
+            let to_come = stands && visit.slot.start() > context.now;
             if member == id || to_come {
                 let visit = visit.clone();
                 let meeting = self.meeting(&visit, context).await?;
@@ -360,6 +362,11 @@ impl Moving<'_> {
         let events: Vec<AppointmentEvent> =
             member.appointment.state.decide(command).or_else(refuse)?;
         let moved = !events.is_empty();
+        let mut after = member.appointment.state.clone();
+        events.iter().for_each(|event| after.evolve(event.clone()));
+        if let Some(expires_at) = after.expires_at() {
+            unit.ask(PendingRequest { appointment_id: member.id, expires_at });
+        }
         unit.append(&member.appointment, events)?;
         let counted = known.count(unit, member.id, &to, context.business_id)?;
         let looked_at = known.looked_at(unit, &to)?;
@@ -385,14 +392,6 @@ fn take_in(
     weeks.into_iter().for_each(|(week, events)| state.evolve_week(week, events));
     stock.into_iter().for_each(|(week, events)| state.evolve_stock(week, events));
     Ok(())
-}
-
-/// Time is always given back.
-fn left(error: NotKept) -> CommitError {
-    match error {
-        NotKept::Commit(error) => error,
-        NotKept::Refused(refusal) => CommitError::Store(refusal.into()),
-    }
 }
 
 /// When each is to be: as many days later as the first, at its time of day.

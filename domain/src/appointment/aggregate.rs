@@ -10,10 +10,16 @@ use crate::{Decide, TimeSlot, pure::pure_aggregate};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// Asked for: its time is kept until the business answers, or until it expires.
+    Requested,
     /// Agreed, still to come or not yet marked.
     Booked,
     /// Called off.
     Cancelled,
+    /// Asked for, and the business said no.
+    Declined,
+    /// Asked for, and nobody answered in time.
+    Expired,
     /// Kept.
     Completed,
     /// Missed by the guest.
@@ -25,11 +31,29 @@ impl Status {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Requested => "requested",
             Self::Booked => "booked",
             Self::Cancelled => "cancelled",
+            Self::Declined => "declined",
+            Self::Expired => "expired",
             Self::Completed => "completed",
             Self::NoShow => "no_show",
         }
+    }
+
+    /// Whether the visit has its time in the calendar. What was kept or missed keeps it, too.
+    #[must_use]
+    pub const fn holds_time(self) -> bool {
+        match self {
+            Self::Requested | Self::Booked | Self::Completed | Self::NoShow => true,
+            Self::Cancelled | Self::Declined | Self::Expired => false,
+        }
+    }
+
+    /// Whether it is still to come about: it can be moved and called off.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Requested | Self::Booked)
     }
 }
 
@@ -46,7 +70,7 @@ pub enum Appointment {
     /// Nothing was booked under this id.
     #[default]
     Unbooked,
-    /// Booked, and perhaps ended since.
+    /// Booked or asked for, and perhaps ended since.
     Known {
         /// All that is agreed.
         visit: Box<Visit>,
@@ -58,6 +82,9 @@ pub enum Appointment {
         moves: u32,
         /// When it was to be before it was moved last.
         previous: Option<TimeSlot>,
+        /// Until when the business may answer a request; its time is kept until an event says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
     },
 }
 
@@ -100,6 +127,15 @@ impl Appointment {
         }
     }
 
+    /// Until when the business may answer, while it is asked for.
+    #[must_use]
+    pub const fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Unbooked => None,
+            Self::Known { expires_at, .. } => *expires_at,
+        }
+    }
+
     fn reschedule(
         &self,
         visit: Visit,
@@ -108,7 +144,7 @@ impl Appointment {
         let Self::Known { visit: there, status, revision, moves, .. } = self else {
             return Err(AppointmentError::NotFound);
         };
-        if *status != Status::Booked {
+        if !status.is_open() {
             return Err(AppointmentError::WrongState { status: *status });
         }
         if **there == visit {
@@ -121,6 +157,7 @@ impl Appointment {
         Ok(vec![AppointmentEvent::Rescheduled { visit, previous, revision }])
     }
 
+    /// What is only asked for can be moved without notice: nothing is agreed yet.
     fn reschedule_by_guest(
         &self,
         visit: Visit,
@@ -156,49 +193,88 @@ impl Appointment {
                 let revision = revision + 1;
                 Ok(vec![AppointmentEvent::Reinstated { visit, revision }])
             }
-            Status::Completed | Status::NoShow => {
-                Err(AppointmentError::WrongState { status: *status })
-            }
+            Status::Requested
+            | Status::Declined
+            | Status::Expired
+            | Status::Completed
+            | Status::NoShow => Err(AppointmentError::WrongState { status: *status }),
         }
     }
 
     /// Unlike the owner's, a guest's cancellation of what is cancelled is refused: whoever asks holds an
-    /// old view, and a change that changes nothing would not spend what it was authorised by.
+    /// old view, and a change that changes nothing would not spend what it was authorised by. A request
+    /// can be taken back at any time: nothing is agreed yet.
     fn cancel_by_guest(
         &self,
         notice_minutes: u32,
         now: Timestamp,
     ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
         let (visit, status) = self.known().ok_or(AppointmentError::NotFound)?;
-        if status != Status::Booked {
+        if !status.is_open() {
             return Err(AppointmentError::WrongState { status });
         }
         let deadline = visit.cancel_deadline(notice_minutes);
-        if now > deadline {
+        if status == Status::Booked && now > deadline {
             return Err(AppointmentError::TooLateToCancel { deadline, notice_minutes });
         }
         Ok(vec![AppointmentEvent::Cancelled {}])
     }
 
-    /// Ends a booked visit; ending it the same way again is already so.
-    fn end(
+    /// From one of these states into another; what is there already stays.
+    fn step(
         &self,
-        wanted: Status,
-        begun_by: Option<Timestamp>,
+        from: &[Status],
+        to: Status,
         event: AppointmentEvent,
     ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
-        let (visit, status) = self.known().ok_or(AppointmentError::NotFound)?;
-        if status == wanted {
+        let (_, status) = self.known().ok_or(AppointmentError::NotFound)?;
+        if status == to {
             return Ok(vec![]);
         }
-        if status != Status::Booked {
+        if !from.contains(&status) {
             return Err(AppointmentError::WrongState { status });
         }
-        let start = visit.slot.start();
-        if begun_by.is_some_and(|now| now < start) {
-            return Err(AppointmentError::NotBegun { start });
-        }
         Ok(vec![event])
+    }
+
+    /// Marks a booked visit that has begun.
+    fn mark(
+        &self,
+        to: Status,
+        now: Timestamp,
+        event: AppointmentEvent,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        let events = self.step(&[Status::Booked], to, event)?;
+        match self.known() {
+            Some((visit, Status::Booked)) if now < visit.slot.start() => {
+                Err(AppointmentError::NotBegun { start: visit.slot.start() })
+            }
+            _ => Ok(events),
+        }
+    }
+
+    /// A request lapses when its time is over, not earlier.
+    fn expire(&self, now: Timestamp) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        match (self.known(), self.expires_at()) {
+            (Some((_, status)), Some(expires_at)) if now < expires_at => {
+                Err(AppointmentError::WrongState { status })
+            }
+            _ => self.step(&[Status::Requested], Status::Expired, AppointmentEvent::Expired {}),
+        }
+    }
+
+    /// Nothing is kept of an id before the first event.
+    fn begin(
+        &self,
+        visit: &Visit,
+        status: Status,
+        event: AppointmentEvent,
+    ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        match self.known() {
+            None => Ok(vec![event]),
+            Some((there, now)) if now == status && there == visit => Ok(vec![]),
+            Some(_) => Err(AppointmentError::AlreadyBooked),
+        }
     }
 }
 
@@ -208,15 +284,28 @@ impl Decide for Appointment {
         command: AppointmentCommand,
     ) -> Result<Vec<AppointmentEvent>, AppointmentError> {
         match command {
-            AppointmentCommand::Book { visit, choice } => match self.known() {
-                None => Ok(vec![AppointmentEvent::Booked { visit, choice }]),
-                Some((there, Status::Booked)) if *there == visit => Ok(vec![]),
-                Some(_) => Err(AppointmentError::AlreadyBooked),
-            },
+            AppointmentCommand::Book { visit, choice } => self.begin(
+                &visit.clone(),
+                Status::Booked,
+                AppointmentEvent::Booked { visit, choice },
+            ),
+            AppointmentCommand::Request { visit, choice, expires_at } => self.begin(
+                &visit.clone(),
+                Status::Requested,
+                AppointmentEvent::Requested { visit, choice, expires_at },
+            ),
+            AppointmentCommand::Confirm => {
+                self.step(&[Status::Requested], Status::Booked, AppointmentEvent::Confirmed {})
+            }
+            AppointmentCommand::Decline => {
+                self.step(&[Status::Requested], Status::Declined, AppointmentEvent::Declined {})
+            }
+            AppointmentCommand::Expire { now } => self.expire(now),
             AppointmentCommand::Reschedule { visit, limit } => self.reschedule(visit, limit),
             AppointmentCommand::Reinstate { resources, now } => self.reinstate(resources, now),
             AppointmentCommand::Cancel => {
-                self.end(Status::Cancelled, None, AppointmentEvent::Cancelled {})
+                let open = [Status::Requested, Status::Booked];
+                self.step(&open, Status::Cancelled, AppointmentEvent::Cancelled {})
             }
             AppointmentCommand::RescheduleByGuest { visit, limit, notice_minutes, now } => {
                 self.reschedule_by_guest(visit, limit, notice_minutes, now)
@@ -225,34 +314,50 @@ impl Decide for Appointment {
                 self.cancel_by_guest(notice_minutes, now)
             }
             AppointmentCommand::Complete { now } => {
-                self.end(Status::Completed, Some(now), AppointmentEvent::Completed {})
+                self.mark(Status::Completed, now, AppointmentEvent::Completed {})
             }
             AppointmentCommand::MarkNoShow { now } => {
-                self.end(Status::NoShow, Some(now), AppointmentEvent::MissedByGuest {})
+                self.mark(Status::NoShow, now, AppointmentEvent::MissedByGuest {})
             }
         }
     }
 
     fn evolve(&mut self, event: Self::Event) {
+        let begun = |visit, status, expires_at| {
+            let (visit, revision, moves, previous) = (Box::new(visit), 0, 0, None);
+            Self::Known { visit, status, revision, moves, previous, expires_at }
+        };
         if let AppointmentEvent::Booked { visit, .. } = event {
-            let visit = Box::new(visit);
-            let (status, revision, moves, previous) = (Status::Booked, 0, 0, None);
-            *self = Self::Known { visit, status, revision, moves, previous };
+            *self = begun(visit, Status::Booked, None);
             return;
         }
-        let Self::Known { visit, status, revision, moves, previous } = self else { return };
+        if let AppointmentEvent::Requested { visit, expires_at, .. } = event {
+            *self = begun(visit, Status::Requested, Some(expires_at));
+            return;
+        }
+        let Self::Known { visit, status, revision, moves, previous, expires_at } = self else {
+            return;
+        };
         match event {
-            AppointmentEvent::Booked { .. } => {}
+            AppointmentEvent::Booked { .. } | AppointmentEvent::Requested { .. } => {}
             AppointmentEvent::Rescheduled { visit: now, previous: before, revision: new } => {
+                // No request outlives the start of its visit.
+                *expires_at = expires_at.map(|until| until.min(now.slot.start()));
                 (**visit, *previous, *revision) = (now, Some(before), new);
                 *moves += 1;
             }
             AppointmentEvent::Reinstated { visit: again, revision: new } => {
                 (**visit, *status, *revision) = (again, Status::Booked, new);
             }
+            AppointmentEvent::Confirmed {} => *status = Status::Booked,
             AppointmentEvent::Cancelled {} => *status = Status::Cancelled,
+            AppointmentEvent::Declined {} => *status = Status::Declined,
+            AppointmentEvent::Expired {} => *status = Status::Expired,
             AppointmentEvent::Completed {} => *status = Status::Completed,
             AppointmentEvent::MissedByGuest {} => *status = Status::NoShow,
+        }
+        if *status != Status::Requested {
+            *expires_at = None;
         }
     }
 }

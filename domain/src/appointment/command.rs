@@ -12,6 +12,24 @@ pub enum AppointmentCommand {
         /// How the staff member was found; `None` when the guest named one.
         choice: Option<StaffChoice>,
     },
+    /// Ask for the visit. That its time is free is the calendar's rule.
+    Request {
+        /// All that is agreed once it is confirmed.
+        visit: Visit,
+        /// How the staff member was found; `None` when the guest named one.
+        choice: Option<StaffChoice>,
+        /// Until when the business may answer.
+        expires_at: Timestamp,
+    },
+    /// The business agrees to what was asked for.
+    Confirm,
+    /// The business does not take what was asked for.
+    Decline,
+    /// Nobody answered in time.
+    Expire {
+        /// The present.
+        now: Timestamp,
+    },
     /// Move it to another time, or to another staff member. That the new time is free is the
     /// calendar's rule.
     Reschedule {

@@ -1,3 +1,4 @@
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{StaffChoice, Visit};
@@ -15,6 +16,22 @@ pub enum AppointmentEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         choice: Option<StaffChoice>,
     },
+    /// The visit is asked for. Its time is kept until the business answers, or until it expires.
+    Requested {
+        /// All that is agreed once it is confirmed.
+        visit: Visit,
+        /// How the staff member was found; absent when the guest named one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        choice: Option<StaffChoice>,
+        /// Until when the business may answer.
+        expires_at: Timestamp,
+    },
+    /// The business agreed to what was asked for.
+    Confirmed {},
+    /// The business does not take it. The reason is personal and kept outside the events.
+    Declined {},
+    /// Nobody answered in time.
+    Expired {},
     /// It was moved to another time, or to another staff member.
     Rescheduled {
         /// All that is agreed from now on.
@@ -45,17 +62,26 @@ impl AppointmentEvent {
     #[must_use]
     pub fn agreed(self) -> Option<(Visit, u32)> {
         match self {
-            Self::Booked { visit, .. } => Some((visit, 0)),
+            Self::Booked { visit, .. } | Self::Requested { visit, .. } => Some((visit, 0)),
             Self::Rescheduled { visit, revision, .. } | Self::Reinstated { visit, revision } => {
                 Some((visit, revision))
             }
-            Self::Cancelled {} | Self::Completed {} | Self::MissedByGuest {} => None,
+            Self::Confirmed {}
+            | Self::Declined {}
+            | Self::Expired {}
+            | Self::Cancelled {}
+            | Self::Completed {}
+            | Self::MissedByGuest {} => None,
         }
     }
 }
 
 event_types!(AppointmentEvent {
     Booked => "booking.appointment.booked.v1",
+    Requested => "booking.appointment.requested.v1",
+    Confirmed => "booking.appointment.confirmed.v1",
+    Declined => "booking.appointment.declined.v1",
+    Expired => "booking.appointment.expired.v1",
     Rescheduled => "booking.appointment.rescheduled.v1",
     Reinstated => "booking.appointment.reinstated.v1",
     Cancelled => "booking.appointment.cancelled.v1",

@@ -61,6 +61,14 @@ impl Teller<'_> {
             AppointmentEvent::Booked { visit, .. } => {
                 format!("Booked by {by} for {}{}", self.at(visit), self.end(visit))
             }
+            AppointmentEvent::Requested { visit, .. } => {
+                format!("Asked for by {by} for {}{}", self.at(visit), self.end(visit))
+            }
+            AppointmentEvent::Confirmed {} => format!("Confirmed by {by}"),
+            AppointmentEvent::Declined {} => format!("Declined by {by}"),
+            AppointmentEvent::Expired {} => {
+                "Not answered in time, so the time was given back".into()
+            }
             AppointmentEvent::Reinstated { visit, .. } => {
                 format!("Booked again by {by} for {}{}", self.at(visit), self.end(visit))
             }

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot};
+use crate::{Currency, CustomerId, Decide, Money, ServiceId, StaffId, TimeSlot};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -211,4 +211,116 @@ fn a_guest_moves_their_visit_as_far_ahead_as_the_business_asks_for() {
     given(vec![booked(), moved])
         .when(back)
         .then_expect_error(AppointmentError::RescheduleLimit { limit: 1 });
+}
+
+const EXPIRY: &str = "2026-03-02T08:00:00Z";
+
+fn requested() -> AppointmentEvent {
+    AppointmentEvent::Requested { visit: visit(), choice: None, expires_at: at(EXPIRY) }
+}
+
+fn asking(visit: Visit) -> AppointmentCommand {
+    AppointmentCommand::Request { visit, choice: None, expires_at: at(EXPIRY) }
+}
+
+#[test]
+fn asking_for_the_same_visit_again_is_already_so_and_another_is_refused() {
+    TestFramework::<Appointment>::with(())
+        .given_no_previous_events()
+        .when(asking(visit()))
+        .then_expect_events(vec![requested()]);
+    given(vec![requested()]).when(asking(visit())).then_expect_events(vec![]);
+    let other = Visit { customer_id: CustomerId::new(Uuid::from_u128(4)), ..visit() };
+    given(vec![requested()]).when(asking(other)).then_expect_error(AppointmentError::AlreadyBooked);
+    given(vec![booked()]).when(asking(visit())).then_expect_error(AppointmentError::AlreadyBooked);
+}
+
+#[test]
+fn what_is_asked_for_is_confirmed_or_declined_once() {
+    let (confirmed, declined) = (AppointmentEvent::Confirmed {}, AppointmentEvent::Declined {});
+    for (command, event, other) in [
+        (AppointmentCommand::Confirm, confirmed.clone(), AppointmentCommand::Decline),
+        (AppointmentCommand::Decline, declined, AppointmentCommand::Confirm),
+    ] {
+        given(vec![requested()]).when(command.clone()).then_expect_events(vec![event.clone()]);
+        given(vec![requested(), event.clone()]).when(command).then_expect_events(vec![]);
+        let status = if event == confirmed { Status::Booked } else { Status::Declined };
+        given(vec![requested(), event])
+            .when(other)
+            .then_expect_error(AppointmentError::WrongState { status });
+    }
+}
+
+#[test]
+fn a_request_expires_when_its_time_is_over_and_not_earlier() {
+    let expire = |now| AppointmentCommand::Expire { now: at(now) };
+    given(vec![requested()])
+        .when(expire(EXPIRY))
+        .then_expect_events(vec![AppointmentEvent::Expired {}]);
+    given(vec![requested()])
+        .when(expire("2026-03-02T07:59:59.999999Z"))
+        .then_expect_error(AppointmentError::WrongState { status: Status::Requested });
+    // Answered in the meantime, it never does.
+    given(vec![requested(), AppointmentEvent::Confirmed {}])
+        .when(expire("2026-03-02T09:30:00Z"))
+        .then_expect_error(AppointmentError::WrongState { status: Status::Booked });
+    given(vec![requested(), AppointmentEvent::Expired {}])
+        .when(expire("2026-03-02T09:30:00Z"))
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn what_is_only_asked_for_is_called_off_and_moved_without_notice() {
+    given(vec![requested()])
+        .when(AppointmentCommand::Cancel)
+        .then_expect_events(vec![AppointmentEvent::Cancelled {}]);
+    let now = "2026-03-02T07:30:00Z";
+    given(vec![requested()])
+        .when(cancel_by_guest(1_440, now))
+        .then_expect_events(vec![AppointmentEvent::Cancelled {}]);
+    let slot = TimeSlot::lasting(at("2026-03-03T09:00:00Z"), 60).unwrap();
+    let moving = AppointmentCommand::RescheduleByGuest {
+        visit: Visit { slot, ..visit() },
+        limit: None,
+        notice_minutes: 1_440,
+        now: at(now),
+    };
+    given(vec![requested()]).when(moving).then_expect_events(vec![moved_to(
+        "2026-03-03T09:00:00Z",
+        visit().slot,
+        1,
+    )]);
+}
+
+#[test]
+fn a_request_that_is_moved_stays_one_and_never_outlives_its_visit() {
+    let after = |events: Vec<AppointmentEvent>| {
+        let mut appointment = Appointment::default();
+        events.into_iter().for_each(|event| appointment.evolve(event));
+        (appointment.known().map(|(_, status)| status), appointment.expires_at())
+    };
+    let later = moved_to("2026-03-03T09:00:00Z", visit().slot, 1);
+    let earlier = moved_to("2026-03-02T07:00:00Z", visit().slot, 1);
+    let asked = Some(Status::Requested);
+    assert_eq!(after(vec![requested(), later]), (asked, Some(at(EXPIRY))));
+    assert_eq!(after(vec![requested(), earlier]), (asked, Some(at("2026-03-02T07:00:00Z"))));
+    let confirmed = vec![requested(), AppointmentEvent::Confirmed {}];
+    assert_eq!(after(confirmed), (Some(Status::Booked), None), "what is agreed never expires");
+}
+
+#[test]
+fn what_was_declined_or_expired_is_not_booked_again_and_what_was_called_off_is() {
+    let asked =
+        AppointmentCommand::Reinstate { resources: vec![], now: at("2026-03-01T08:00:00Z") };
+    for (event, status) in [
+        (AppointmentEvent::Declined {}, Status::Declined),
+        (AppointmentEvent::Expired {}, Status::Expired),
+    ] {
+        given(vec![requested(), event])
+            .when(asked.clone())
+            .then_expect_error(AppointmentError::WrongState { status });
+    }
+    given(vec![requested(), AppointmentEvent::Cancelled {}])
+        .when(asked)
+        .then_expect_events(vec![AppointmentEvent::Reinstated { visit: visit(), revision: 1 }]);
 }

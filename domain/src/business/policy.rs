@@ -1,3 +1,4 @@
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
@@ -67,6 +68,10 @@ pub struct BookingPolicy {
     /// How often a guest may move a visit; absent means as often as they like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reschedule_limit: Option<u32>,
+    /// How long the business may take to answer a request, in minutes. It expires when the visit
+    /// begins at the latest.
+    #[serde(default = "default_request_expiry", skip_serializing_if = "is_default_request_expiry")]
+    pub request_expires_minutes: u32,
     /// So many visits may begin in one local day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_per_day: Option<u32>,
@@ -80,8 +85,21 @@ pub(super) const MAX_NOTICE: i64 = 366 * 24 * 60;
 /// Two years, in days.
 pub(super) const MAX_WINDOW: i64 = 730;
 
+/// Thirty days.
+const MAX_REQUEST_EXPIRY: i64 = 30 * 24 * 60;
+
 const fn default_window() -> u32 {
     90
+}
+
+/// A day.
+const fn default_request_expiry() -> u32 {
+    24 * 60
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_default_request_expiry(minutes: &u32) -> bool {
+    *minutes == default_request_expiry()
 }
 
 impl Default for BookingPolicy {
@@ -94,6 +112,7 @@ impl Default for BookingPolicy {
             buffers: BufferRule::Add,
             cancel_notice_minutes: 0,
             reschedule_limit: None,
+            request_expires_minutes: default_request_expiry(),
             max_per_day: None,
             max_per_week: None,
         }
@@ -111,6 +130,7 @@ pub struct PolicyChange {
     pub buffers: Option<BufferRule>,
     pub cancel_notice_minutes: Option<u32>,
     pub reschedule_limit: Option<Option<u32>>,
+    pub request_expires_minutes: Option<u32>,
     pub max_per_day: Option<Option<u32>>,
     pub max_per_week: Option<Option<u32>>,
 }
@@ -127,6 +147,9 @@ impl BookingPolicy {
                 .cancel_notice_minutes
                 .unwrap_or(self.cancel_notice_minutes),
             reschedule_limit: change.reschedule_limit.unwrap_or(self.reschedule_limit),
+            request_expires_minutes: change
+                .request_expires_minutes
+                .unwrap_or(self.request_expires_minutes),
             max_per_day: change.max_per_day.unwrap_or(self.max_per_day),
             max_per_week: change.max_per_week.unwrap_or(self.max_per_week),
         }
@@ -139,6 +162,14 @@ impl BookingPolicy {
             SlotGrid::Packed => duration,
             SlotGrid::Aligned => 15,
         })
+    }
+
+    /// Until when a request that is made `now` may be answered: it never outlives the start of its
+    /// visit.
+    #[must_use]
+    pub fn request_expires_at(&self, now: Timestamp, start: Timestamp) -> Timestamp {
+        let patience = SignedDuration::from_mins(self.request_expires_minutes.into());
+        now.checked_add(patience).map_or(start, |until| until.min(start))
     }
 
     /// How many visits the business takes in a day and in a week.
@@ -167,6 +198,13 @@ impl BookingPolicy {
             self.cancel_notice_minutes.into(),
             0,
             MAX_NOTICE,
+            "minutes",
+        );
+        fields.range(
+            "booking_policy.request_expires_minutes",
+            self.request_expires_minutes.into(),
+            5,
+            MAX_REQUEST_EXPIRY,
             "minutes",
         );
         self.limits().validate(fields, "booking_policy.");

@@ -34,6 +34,9 @@ pub struct Service {
     /// How many local days ahead can be booked, in place of what the policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_days: Option<u32>,
+    /// Whether the business wants to agree to each visit that guests ask for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requires_approval: bool,
     /// So many visits may begin in one local day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_per_day: Option<u32>,
@@ -74,6 +77,7 @@ pub struct ServiceChange {
     pub skills: Option<Skills>,
     pub min_notice_minutes: Option<Option<u32>>,
     pub window_days: Option<Option<u32>>,
+    pub requires_approval: Option<bool>,
     pub max_per_day: Option<Option<u32>>,
     pub max_per_week: Option<Option<u32>>,
     pub capacity: Option<u32>,
@@ -101,6 +105,7 @@ impl Service {
             skills: Skills::default(),
             min_notice_minutes: None,
             window_days: None,
+            requires_approval: false,
             max_per_day: None,
             max_per_week: None,
             capacity: 1,
@@ -125,6 +130,7 @@ impl Service {
         put(&mut self.skills, change.skills);
         put(&mut self.min_notice_minutes, change.min_notice_minutes);
         put(&mut self.window_days, change.window_days);
+        put(&mut self.requires_approval, change.requires_approval);
         put(&mut self.max_per_day, change.max_per_day);
         put(&mut self.max_per_week, change.max_per_week);
         put(&mut self.capacity, change.capacity);

@@ -391,3 +391,28 @@ fn a_service_asks_for_kinds_of_resources_that_there_are() {
             service: changed,
         }]);
 }
+
+#[test]
+fn a_request_is_answered_within_five_minutes_to_thirty_days_and_before_its_visit() {
+    let changed = |minutes| {
+        let policy =
+            PolicyChange { request_expires_minutes: Some(minutes), ..PolicyChange::default() };
+        let change = ProfileChange { booking_policy: Some(policy), ..ProfileChange::default() };
+        TestFramework::<Business>::with(())
+            .given(vec![registered()])
+            .when(BusinessCommand::ChangeProfile { change, expected: None })
+            .inspect_result()
+    };
+    for minutes in [4, 30 * 1_440 + 1] {
+        let fields = invalid_fields(changed(minutes).unwrap_err());
+        assert_eq!(fields, ["booking_policy.request_expires_minutes"]);
+    }
+    assert!(changed(5).is_ok() && changed(30 * 1_440).is_ok());
+
+    let policy = BookingPolicy::default();
+    let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+    let (now, start) = (at("2026-03-01T10:00:00Z"), at("2026-03-02T09:00:00Z"));
+    let later = at("2026-03-05T09:00:00Z");
+    assert_eq!(policy.request_expires_at(now, later), at("2026-03-02T10:00:00Z"));
+    assert_eq!(policy.request_expires_at(now, start), start);
+}

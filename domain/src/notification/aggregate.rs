@@ -73,7 +73,11 @@ impl Decide for Notification {
                 Kind::Confirmation
                 | Kind::Rescheduled
                 | Kind::Cancellation
+                | Kind::Requested
+                | Kind::Declined
+                | Kind::Expired
                 | Kind::HostBooked
+                | Kind::HostRequested
                 | Kind::HostRescheduled
                 | Kind::HostCancelled => NotificationEvent::Requested { plan },
             }]),

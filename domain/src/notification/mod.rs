@@ -4,6 +4,7 @@ mod aggregate;
 mod command;
 mod error;
 mod event;
+mod kind;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -12,4 +13,5 @@ pub use aggregate::{Notification, Outcome};
 pub use command::NotificationCommand;
 pub use error::NotificationError;
 pub use event::NotificationEvent;
-pub use plan::{Channel, Kind, Plan, Recipient, host_plan, notification_id, plans_for};
+pub use kind::{Kind, Recipient};
+pub use plan::{Channel, Plan, host_plan, notification_id, plans_for};

@@ -4,121 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Kind;
 use crate::{AppointmentId, NotificationId, appointment::Visit};
-
-/// What a message is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// "You are booked."
-    Confirmation,
-    /// "You are expected soon."
-    Reminder,
-    /// "You are expected at another time."
-    Rescheduled,
-    /// "You are not expected any more."
-    Cancellation,
-    /// "Somebody comes."
-    HostBooked,
-    /// "They come at another time."
-    HostRescheduled,
-    /// "They do not come."
-    HostCancelled,
-}
-
-/// Whom a message is for. Where they are reached is found out when it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Recipient {
-    /// Who comes.
-    Guest,
-    /// Who serves them; where that address is not known, the owners of the business.
-    Host,
-}
-
-impl Recipient {
-    /// The name in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Guest => "guest",
-            Self::Host => "host",
-        }
-    }
-}
-
-impl Kind {
-    /// Each of them.
-    pub const ALL: [Self; 7] = [
-        Self::Confirmation,
-        Self::Reminder,
-        Self::Rescheduled,
-        Self::Cancellation,
-        Self::HostBooked,
-        Self::HostRescheduled,
-        Self::HostCancelled,
-    ];
-
-    /// By its name in tables.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-
-    /// Whether it is for a visit that does not take place. All others are for one that does.
-    #[must_use]
-    pub const fn is_farewell(self) -> bool {
-        match self {
-            Self::Cancellation | Self::HostCancelled => true,
-            Self::Confirmation
-            | Self::Reminder
-            | Self::Rescheduled
-            | Self::HostBooked
-            | Self::HostRescheduled => false,
-        }
-    }
-
-    /// Whom it is for.
-    #[must_use]
-    pub const fn recipient(self) -> Recipient {
-        match self {
-            Self::Confirmation | Self::Reminder | Self::Rescheduled | Self::Cancellation => {
-                Recipient::Guest
-            }
-            Self::HostBooked | Self::HostRescheduled | Self::HostCancelled => Recipient::Host,
-        }
-    }
-
-    /// What the host is told when guests are told this.
-    #[must_use]
-    pub const fn for_host(self) -> Option<Self> {
-        match self {
-            Self::Confirmation => Some(Self::HostBooked),
-            Self::Rescheduled => Some(Self::HostRescheduled),
-            Self::Cancellation => Some(Self::HostCancelled),
-            Self::Reminder | Self::HostBooked | Self::HostRescheduled | Self::HostCancelled => None,
-        }
-    }
-
-    /// The name in tables and in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmation => "confirmation",
-            Self::Reminder => "reminder",
-            Self::Rescheduled => "rescheduled",
-            Self::Cancellation => "cancellation",
-            Self::HostBooked => "host_booked",
-            Self::HostRescheduled => "host_rescheduled",
-            Self::HostCancelled => "host_cancelled",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// By what a message travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,7 +46,8 @@ pub struct Plan {
     pub version: u32,
     /// When it is to go out.
     pub due_at: Timestamp,
-    /// From when on it is of no use: the start of the visit.
+    /// From when on it is of no use: the start of the visit; a day later for what says that nothing
+    /// comes of a request.
     pub expires_at: Timestamp,
 }
 
@@ -176,7 +64,7 @@ pub fn notification_id(plan: &Plan) -> NotificationId {
 }
 
 /// Every message to the guest of a visit that was agreed or called off at `at` and changed `revision`
-/// times before: one that says so, and unless it was called off one reminder an offset. A reminder that
+/// times before: one that says so, and one reminder an offset when it is agreed. A reminder that
 /// was due before that is in the list too, to be recorded as skipped.
 ///
 /// Of a series the first visit alone is confirmed: nobody wants a mail for each.
@@ -188,10 +76,10 @@ pub fn plans_for(
     revision: u32,
 ) -> Vec<Plan> {
     let at_once = plan_at_once(appointment_id, visit, (at, notice), revision);
-    let offsets: &[u32] = if notice.is_farewell() { &[] } else { &visit.reminder_offsets_minutes };
+    let offsets: &[u32] = if notice.is_agreed() { &visit.reminder_offsets_minutes } else { &[] };
     let reminders = offsets.iter().map(|&offset_minutes| {
         let ahead = SignedDuration::from_mins(offset_minutes.into());
-        let due_at = at_once.expires_at.checked_sub(ahead).unwrap_or(Timestamp::MIN);
+        let due_at = visit.slot.start().checked_sub(ahead).unwrap_or(Timestamp::MIN);
         Plan { kind: Kind::Reminder, offset_minutes, due_at, ..at_once.clone() }
     });
     let said = !is_said_with_another(visit, notice, revision);
@@ -230,6 +118,10 @@ fn plan_at_once(
         offset_minutes: 0,
         version: revision + 1,
         due_at,
-        expires_at: visit.slot.start(),
+        expires_at: if kind.ends_request() {
+            due_at.checked_add(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX)
+        } else {
+            visit.slot.start()
+        },
     }
 }

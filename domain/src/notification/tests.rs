@@ -114,3 +114,35 @@ fn every_kind_is_found_by_its_name() {
     }
     assert_eq!(Kind::named("other"), None);
 }
+
+#[test]
+fn nobody_is_reminded_of_what_is_only_asked_for_and_a_no_outlives_the_visit() {
+    let visit = Visit {
+        staff_id: StaffId::new(Uuid::from_u128(1)),
+        service_id: ServiceId::new(Uuid::from_u128(2)),
+        customer_id: CustomerId::new(Uuid::from_u128(3)),
+        slot: TimeSlot::lasting(at("2026-03-02T09:00:00Z"), 60).unwrap(),
+        buffer_before_minutes: 0,
+        buffer_after_minutes: 0,
+        price: Money { amount: 0, currency: Currency::USD },
+        reminder_offsets_minutes: vec![60],
+        offset_seconds: None,
+        parts: vec![],
+        resources: vec![],
+        class: None,
+        subjects: 1,
+        series: None,
+    };
+    let plans = |kind| {
+        let id = AppointmentId::new(Uuid::from_u128(1));
+        let plans = plans_for(id, &visit, (at("2026-03-02T08:30:00Z"), kind), 0);
+        plans.into_iter().map(|plan| (plan.kind, plan.expires_at)).collect::<Vec<_>>()
+    };
+    let start = at("2026-03-02T09:00:00Z");
+    assert_eq!(plans(Kind::Requested), [(Kind::Requested, start)]);
+    assert_eq!(plans(Kind::Confirmation), [(Kind::Confirmation, start), (Kind::Reminder, start)]);
+    let next_day = at("2026-03-03T08:30:00Z");
+    for kind in [Kind::Declined, Kind::Expired] {
+        assert_eq!(plans(kind), [(kind, next_day)]);
+    }
+}

@@ -31,15 +31,22 @@ fn visit(start: &str) -> Visit {
 }
 
 const START: &str = "2026-03-02T09:00:00Z";
+const EXPIRY: &str = "2026-03-02T08:00:00Z";
 const BEFORE: &str = "2026-03-01T09:00:00Z";
 const AFTER: &str = "2026-03-02T10:00:00Z";
 
 fn states() -> Vec<(&'static str, Vec<AppointmentEvent>)> {
     let booked = || AppointmentEvent::Booked { visit: visit(START), choice: None };
+    let expires_at = at(EXPIRY);
+    let requested =
+        || AppointmentEvent::Requested { visit: visit(START), choice: None, expires_at };
     vec![
         ("nothing", vec![]),
+        ("requested", vec![requested()]),
         ("booked", vec![booked()]),
         ("cancelled", vec![booked(), AppointmentEvent::Cancelled {}]),
+        ("declined", vec![requested(), AppointmentEvent::Declined {}]),
+        ("expired", vec![requested(), AppointmentEvent::Expired {}]),
         ("completed", vec![booked(), AppointmentEvent::Completed {}]),
         ("no_show", vec![booked(), AppointmentEvent::MissedByGuest {}]),
     ]
@@ -49,6 +56,18 @@ fn commands() -> Vec<(&'static str, AppointmentCommand)> {
     let (before, after) = (at(BEFORE), at(AFTER));
     vec![
         ("book", AppointmentCommand::Book { visit: visit(AFTER), choice: None }),
+        (
+            "request",
+            AppointmentCommand::Request {
+                visit: visit(AFTER),
+                choice: None,
+                expires_at: at(EXPIRY),
+            },
+        ),
+        ("confirm", AppointmentCommand::Confirm),
+        ("decline", AppointmentCommand::Decline),
+        ("expire", AppointmentCommand::Expire { now: at(EXPIRY) }),
+        ("expire, too early", AppointmentCommand::Expire { now: before }),
         ("reschedule", AppointmentCommand::Reschedule { visit: visit(AFTER), limit: None }),
         ("cancel", AppointmentCommand::Cancel),
         (

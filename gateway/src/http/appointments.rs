@@ -48,7 +48,7 @@ pub(crate) struct ListQuery {
     customer_id: Option<CustomerId>,
     #[param(value_type = Option<String>)]
     series_id: Option<SeriesId>,
-    /// `booked`, `cancelled`, `completed` or `no_show`.
+    /// `requested`, `booked`, `cancelled`, `declined`, `expired`, `completed` or `no_show`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
     /// 1 to 200; 50 when absent.
@@ -132,6 +132,9 @@ pub(crate) struct AppointmentAnswer {
     service_id: ServiceId,
     /// All in all.
     price: Price,
+    /// Until when a request can be answered; null for any other.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
     /// Who does what when, when there are several services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     parts: Vec<PartAnswer>,
@@ -151,6 +154,7 @@ pub(crate) struct AppointmentAnswer {
     answers: serde_json::Map<String, serde_json::Value>,
     /// Who or what it is for, when that is not the guest alone.
     subjects: Vec<SubjectBody>,
+    /// Why it was called off or declined.
     cancel_reason: Option<String>,
     /// Every message about it and what became of it.
     reminders: Vec<ReminderAnswer>,
@@ -188,8 +192,9 @@ pub(crate) struct CustomerAnswer {
 pub(crate) struct ReminderAnswer {
     #[schema(value_type = String)]
     id: NotificationId,
-    /// For the guest `confirmation`, `reminder`, `rescheduled` or `cancellation`; for the host
-    /// `host_booked`, `host_rescheduled` or `host_cancelled`.
+    /// For the guest `confirmation`, `reminder`, `rescheduled`, `cancellation`, and of a request
+    /// `requested`, `declined` or `expired`; for the host `host_booked`, `host_requested`,
+    /// `host_rescheduled` or `host_cancelled`.
     kind: String,
     /// `guest` or `host`.
     recipient: &'static str,
@@ -280,7 +285,7 @@ impl Api {
         as_of: Option<Timestamp>,
     ) -> Result<(u64, AppointmentAnswer), Problem> {
         let found = self.agenda.get_as_of(member.business_id, id, as_of).await?;
-        let AppointmentDetail { visit, status, version, customer_id, contact } =
+        let AppointmentDetail { visit, status, version, expires_at, customer_id, contact } =
             found.ok_or_else(Problem::not_found)?;
         let reminders = self.notifications.of_appointment(member.business_id, id).await?;
         let contact = contact.as_ref();
@@ -297,6 +302,7 @@ impl Api {
             resources: visit.resources.iter().map(Into::into).collect(),
             seats: visit.class.map(|class| class.seats),
             series: visit.series.map(Into::into),
+            expires_at,
             customer: CustomerAnswer {
                 id: customer_id,
                 name: contact.map(|c| c.name.clone()),
@@ -347,7 +353,7 @@ impl Api {
     }
 }
 
-fn refused(error: CommandError<EndingRefused>) -> Problem {
+pub(super) fn refused(error: CommandError<EndingRefused>) -> Problem {
     Problem::of(error, |refused| match refused {
         EndingRefused::Invalid(errors) => Problem::invalid(errors),
         EndingRefused::Appointment(error) => refusal(&error),
@@ -410,7 +416,7 @@ pub(crate) async fn list(
         service_id: query.service_id,
         customer_id: query.customer_id,
         series_id: query.series_id,
-        status: query.status,
+        status: query.status.into_iter().collect(),
         after,
         limit,
     };

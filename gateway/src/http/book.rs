@@ -159,6 +159,7 @@ pub(crate) struct Customer {
 pub(crate) struct BookedAnswer {
     #[schema(value_type = String)]
     appointment_id: AppointmentId,
+    /// `booked`, or `requested` when the business wants to agree first.
     status: &'static str,
     #[schema(value_type = String, format = DateTime)]
     start: Timestamp,
@@ -170,6 +171,9 @@ pub(crate) struct BookedAnswer {
     service_id: ServiceId,
     /// All in all.
     price: Price,
+    /// Until when the business may answer a request; its time is kept until then. Null for any other.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
     /// Who does what when, when there are several services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     parts: Vec<PartAnswer>,
@@ -422,6 +426,7 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
         price: booked.price.into(),
         parts: booked.parts.iter().map(Into::into).collect(),
         series: None,
+        expires_at: booked.expires_at,
         manage_url,
         position,
     }
@@ -433,6 +438,9 @@ fn answer(booked: &Booked, manage_url: String, position: String) -> BookedAnswer
 ///
 /// Guests answer what the service asks (`intake_fields`). What does not fit is 422 `invalid_request`, with
 /// `answers.<key>` as the field.
+///
+/// Where the service needs approval the visit is `requested`: its time is kept until the business
+/// answers, and given back when it expires.
 ///
 /// What the rules refuse is 422: `slot_in_past`, `too_soon`, `too_far`, `not_offered`,
 /// `outside_availability` with a `rule` (`closed`, `outside_hours`, `time_off`, `off_grid`), or
@@ -464,6 +472,8 @@ pub(crate) async fn book(
 }
 
 /// Book an appointment for a guest, who called or stands at the desk.
+///
+/// It is booked at once, also where the service needs approval.
 ///
 /// Safe to retry: the same `Idempotency-Key` books once.
 #[utoipa::path(post, path = "/api/v1/appointments", tag = "appointments",

@@ -74,6 +74,8 @@ pub(crate) struct PolicyAnswer {
     cancel_notice_minutes: u32,
     /// How often a guest may move a visit; null means as often as they like.
     reschedule_limit: Option<u32>,
+    /// How long the business may take to answer a request; it expires when its visit begins at the latest.
+    request_expires_minutes: u32,
     /// So many visits may begin in one local day; null means no limit.
     max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
@@ -90,6 +92,7 @@ impl From<&BookingPolicy> for PolicyAnswer {
             buffers: policy.buffers,
             cancel_notice_minutes: policy.cancel_notice_minutes,
             reschedule_limit: policy.reschedule_limit,
+            request_expires_minutes: policy.request_expires_minutes,
             max_per_day: policy.max_per_day,
             max_per_week: policy.max_per_week,
         }
@@ -183,6 +186,8 @@ pub(crate) struct PolicyPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     reschedule_limit: Option<Option<u32>>,
+    /// 5 to 43200 (30 days).
+    request_expires_minutes: Option<u32>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     max_per_day: Option<Option<u32>>,
@@ -201,6 +206,7 @@ impl From<PolicyPatch> for PolicyChange {
             buffers: patch.buffers,
             cancel_notice_minutes: patch.cancel_notice_minutes,
             reschedule_limit: patch.reschedule_limit,
+            request_expires_minutes: patch.request_expires_minutes,
             max_per_day: patch.max_per_day,
             max_per_week: patch.max_per_week,
         }

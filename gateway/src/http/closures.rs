@@ -69,7 +69,7 @@ impl ClosureAnswer {
 }
 
 impl Api {
-    /// The appointments that are booked on the dates of a closure.
+    /// The appointments that are booked or asked for on the dates of a closure.
     async fn affected(
         &self,
         business_id: BusinessId,
@@ -84,7 +84,7 @@ impl Api {
             // A visit lasts a day at most: from then on it may reach in.
             from: from.checked_sub(SignedDuration::from_hours(24)).ok(),
             to: closure.date_to.tomorrow().ok().map(|after| start_of_day(zone, after)),
-            status: Some(Status::Booked),
+            status: vec![Status::Requested, Status::Booked],
             limit: MOST_AFFECTED,
             ..AgendaFilter::default()
         };

@@ -40,7 +40,7 @@ const NONCE_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 /// An appointment as its guest sees it.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
-    "appointment_id": "appt_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "status": "booked",
+    "appointment_id": "appt_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "status": "booked", "expires_at": null,
     "start": "2026-03-02T14:00:00Z", "end": "2026-03-02T14:30:00Z",
     "timezone": "America/New_York",
     "local_start": "2026-03-02T09:00:00-05:00", "local_end": "2026-03-02T09:30:00-05:00",
@@ -59,8 +59,11 @@ const NONCE_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) struct GuestAppointment {
     #[schema(value_type = String)]
     appointment_id: AppointmentId,
-    /// `booked`, `cancelled`, `completed` or `no_show`.
+    /// `requested`, `booked`, `cancelled`, `declined`, `expired`, `completed` or `no_show`.
     status: &'static str,
+    /// Until when the business may answer a request; null for any other.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
     #[schema(value_type = String, format = DateTime)]
     start: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -292,12 +295,15 @@ impl GuestAppointment {
         let guest_time = guest_time.filter(|there| !there.shows_the_same(&business_time));
         let notice_minutes = profile.booking_policy.cancel_notice_minutes;
         let until = view.visit.cancel_deadline(notice_minutes);
-        let allowed = view.status == Status::Booked && now <= until;
+        // Nothing is agreed before it is confirmed: a request is taken back or moved at any time.
+        let asked = view.status == Status::Requested;
+        let allowed = asked || view.status == Status::Booked && now <= until;
         let limit = profile.booking_policy.reschedule_limit;
         let left = limit.map(|limit| limit.saturating_sub(view.moves));
         Self {
             appointment_id,
             status: view.status.as_str(),
+            expires_at: view.expires_at,
             start: view.visit.slot.start(),
             end: view.visit.slot.end(),
             business_time,

@@ -20,6 +20,7 @@ mod manage;
 mod negotiate;
 mod problem;
 mod public;
+mod request;
 mod reschedule;
 mod resources;
 mod series;
@@ -147,6 +148,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(appointments::get, appointments::delete))
         .routes(routes!(appointments::history))
         .routes(routes!(appointments::cancel))
+        .routes(routes!(request::confirm))
+        .routes(routes!(request::decline))
         .routes(routes!(reschedule::reschedule))
         .routes(routes!(reschedule::reinstate))
         .routes(routes!(appointments::complete))

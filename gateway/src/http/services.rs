@@ -35,6 +35,8 @@ pub(crate) struct ServiceAnswer {
     pub(super) min_notice_minutes: Option<u32>,
     /// How many local days ahead can be booked; null means as the policy says.
     pub(super) window_days: Option<u32>,
+    /// Whether the business wants to agree to each visit that guests ask for.
+    pub(super) requires_approval: bool,
     /// So many visits may begin in one local day; null means no limit.
     pub(super) max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
@@ -87,6 +89,7 @@ impl ServiceAnswer {
             skills: service.skills.clone().into(),
             min_notice_minutes: service.min_notice_minutes,
             window_days: service.window_days,
+            requires_approval: service.requires_approval,
             max_per_day: service.max_per_day,
             max_per_week: service.max_per_week,
             capacity: service.capacity,
@@ -132,6 +135,9 @@ pub(crate) struct ServiceRequest {
     min_notice_minutes: Option<u32>,
     /// In place of the policy's, 1 to 730.
     window_days: Option<u32>,
+    /// What guests book is only asked for then, until the business confirms it.
+    #[serde(default)]
+    requires_approval: bool,
     /// So many visits may begin in one local day.
     max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday.
@@ -149,7 +155,7 @@ pub(crate) struct ServiceRequest {
 /// What is to change; absent fields stay.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"duration_minutes": 60}))]
+#[schema(example = json!({"duration_minutes": 60, "requires_approval": true}))]
 pub(crate) struct ServicePatch {
     name: Option<String>,
     #[serde(default, deserialize_with = "present")]
@@ -170,6 +176,8 @@ pub(crate) struct ServicePatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     window_days: Option<Option<u32>>,
+    /// What is booked or asked for already stays so.
+    requires_approval: Option<bool>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     max_per_day: Option<Option<u32>>,
@@ -229,6 +237,7 @@ pub(crate) async fn create(
         skills: request.skills.into(),
         min_notice_minutes: request.min_notice_minutes,
         window_days: request.window_days,
+        requires_approval: request.requires_approval,
         max_per_day: request.max_per_day,
         max_per_week: request.max_per_week,
         capacity: request.capacity.unwrap_or(1),
@@ -283,6 +292,7 @@ pub(crate) async fn patch(
         skills: patch.skills.map(Into::into),
         min_notice_minutes: patch.min_notice_minutes,
         window_days: patch.window_days,
+        requires_approval: patch.requires_approval,
         max_per_day: patch.max_per_day,
         max_per_week: patch.max_per_week,
         capacity: patch.capacity,

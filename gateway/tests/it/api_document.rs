@@ -85,6 +85,8 @@ fn what_was_promised_is_in_the_document() {
         "DELETE /api/v1/appointments/{id}",
         "GET /api/v1/appointments/{id}/history",
         "POST /api/v1/appointments/{id}/cancel",
+        "POST /api/v1/appointments/{id}/confirm",
+        "POST /api/v1/appointments/{id}/decline",
         "POST /api/v1/appointments/{id}/reschedule",
         "POST /api/v1/appointments/{id}/reinstate",
         "POST /api/v1/appointments/{id}/complete",

@@ -258,6 +258,9 @@ POST staff skills[0] {"name": "Dana", "skills": [" "]}
 POST staff max_per_day {"name": "Dana", "max_per_day": 0}
 POST staff max_per_week {"name": "Dana", "max_per_week": 10001}
 POST services max_per_week {"name": "Cut", "duration_minutes": 30, "max_per_week": 0, "price": {"amount": 1, "currency": "USD"}}
+PATCH profile booking_policy.request_expires_minutes {"booking_policy": {"request_expires_minutes": 4}}
+PATCH profile booking_policy.request_expires_minutes {"booking_policy": {"request_expires_minutes": 43201}}
+POST services requires_approval {"name": "Cut", "duration_minutes": 30, "requires_approval": "yes", "price": {"amount": 1, "currency": "USD"}}
 PATCH profile booking_policy.max_per_day {"booking_policy": {"max_per_day": 0}}
 PATCH profile booking_policy.max_per_week {"booking_policy": {"max_per_week": "many"}}
 POST staff service_ids[0] {"name": "Dana", "service_ids": [""]}
@@ -315,6 +318,7 @@ async fn control_characters_and_endless_texts_are_refused_in_every_field() {
     let staff = format!("/api/v1/business/staff/{}", salon.staff[0]);
     let (time_off, hire) = (format!("{staff}/time-off"), "/api/v1/business/staff");
     let cancel = format!("/api/v1/appointments/{appointment}/cancel");
+    let decline = format!("/api/v1/appointments/{appointment}/decline");
     let closed = json!({"date_from": "2026-12-24", "date_to": "2026-12-24"});
     let one = json!({"name": "Dana"});
     let profile = "/api/v1/business/profile";
@@ -342,6 +346,7 @@ async fn control_characters_and_endless_texts_are_refused_in_every_field() {
         (Method::POST, time_off.as_str(), &away, "/reason"),
         (Method::POST, "/api/v1/business/closures", &closed, "/reason"),
         (Method::POST, cancel.as_str(), &json!({}), "/reason"),
+        (Method::POST, decline.as_str(), &json!({}), "/reason"),
     ];
     for (method, path, body, to) in cases {
         let field = to[1..].replace('/', ".");

@@ -43,7 +43,7 @@ async fn a_visit_is_booked_by_instant_by_local_time_and_with_anybody_who_is_free
     let expected = json!({
         "appointment_id": id, "status": "booked", "start": start, "end": end,
         "staff_id": salon.staff[0], "service_id": salon.service_id,
-        "price": {"amount": 4500, "currency": "USD"}, "position": position,
+        "price": {"amount": 4500, "currency": "USD"}, "expires_at": null, "position": position,
         "manage_url": booked["manage_url"],
     });
     assert_eq!(booked, expected);

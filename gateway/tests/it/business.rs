@@ -106,6 +106,7 @@ async fn services_are_added_changed_and_archived() {
     expected["skills"] = json!([]);
     expected["min_notice_minutes"] = Value::Null;
     expected["window_days"] = Value::Null;
+    expected["requires_approval"] = Value::Bool(false);
     expected["max_per_day"] = Value::Null;
     expected["max_per_week"] = Value::Null;
     expected["capacity"] = json!(1);

@@ -3,6 +3,7 @@
 
 mod api_document;
 mod appointments;
+mod approval;
 mod bad_input;
 mod booking;
 mod business;

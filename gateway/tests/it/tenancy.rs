@@ -269,6 +269,15 @@ fn table(things: &Things) -> Vec<Operation> {
             json!({"start": start_in(2_050), "override": ["outside_hours"]}),
             200,
         ),
+        one(
+            "POST /api/v1/appointments/{id}/confirm",
+            Owner,
+            visit(0, "/confirm"),
+            json!(null),
+            200,
+        ),
+        // It is agreed already.
+        one("POST /api/v1/appointments/{id}/decline", Owner, visit(0, "/decline"), json!({}), 409),
         one("POST /api/v1/appointments/{id}/cancel", Owner, visit(0, "/cancel"), json!({}), 200),
         one(
             "POST /api/v1/appointments/{id}/reinstate",

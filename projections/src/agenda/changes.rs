@@ -34,10 +34,10 @@ pub(crate) struct AgendaChanges {
     merged: Vec<Merged>,
 }
 
-/// What becomes of a visit that has its row.
+/// What becomes of a visit that has its row; `None` leaves what is there.
 #[derive(Debug)]
 struct Changed {
-    status: Status,
+    status: Option<Status>,
     moved: Option<Visit>,
     sequence: i64,
 }
@@ -76,27 +76,29 @@ impl Changes for AgendaChanges {
         let id = id_of::<AppointmentId>(fact.stream_id)?.uuid();
         let (status, moved) = match event {
             AppointmentEvent::Booked { visit, .. } => {
-                let business_id = fact.business_id.uuid();
-                let (status, sequence) = (Status::Booked, fact.sequence);
-                let row = AppointmentRow { business_id, visit, status, sequence };
-                return match self.booked.insert(id, row) {
-                    None => Ok(()),
-                    Some(_) => Err(Failure::Poison("the visit is booked already".into())),
-                };
+                return self.begin(id, fact, visit, Status::Booked);
             }
-            AppointmentEvent::Rescheduled { visit, .. }
-            | AppointmentEvent::Reinstated { visit, .. } => (Status::Booked, Some(visit)),
-            AppointmentEvent::Cancelled {} => (Status::Cancelled, None),
-            AppointmentEvent::Completed {} => (Status::Completed, None),
-            AppointmentEvent::MissedByGuest {} => (Status::NoShow, None),
+            AppointmentEvent::Requested { visit, .. } => {
+                return self.begin(id, fact, visit, Status::Requested);
+            }
+            // What is only asked for stays so when it is moved.
+            AppointmentEvent::Rescheduled { visit, .. } => (None, Some(visit)),
+            AppointmentEvent::Reinstated { visit, .. } => (Some(Status::Booked), Some(visit)),
+            AppointmentEvent::Confirmed {} => (Some(Status::Booked), None),
+            AppointmentEvent::Declined {} => (Some(Status::Declined), None),
+            AppointmentEvent::Expired {} => (Some(Status::Expired), None),
+            AppointmentEvent::Cancelled {} => (Some(Status::Cancelled), None),
+            AppointmentEvent::Completed {} => (Some(Status::Completed), None),
+            AppointmentEvent::MissedByGuest {} => (Some(Status::NoShow), None),
         };
         let sequence = fact.sequence;
         if let Some(row) = self.booked.get_mut(&id) {
-            (row.status, row.sequence) = (status, sequence);
+            (row.status, row.sequence) = (status.unwrap_or(row.status), sequence);
             row.visit = moved.unwrap_or_else(|| row.visit.clone());
         } else {
-            let earlier = self.changed.remove(&id).and_then(|changed| changed.moved);
-            let moved = moved.or(earlier);
+            let earlier = self.changed.remove(&id);
+            let status = status.or(earlier.as_ref().and_then(|changed| changed.status));
+            let moved = moved.or(earlier.and_then(|changed| changed.moved));
             self.changed.insert(id, Changed { status, moved, sequence });
         }
         Ok(())
@@ -159,6 +161,23 @@ impl AgendaChanges {
     }
 }
 
+impl AgendaChanges {
+    fn begin(
+        &mut self,
+        id: Uuid,
+        fact: &Fact<'_>,
+        visit: Visit,
+        status: Status,
+    ) -> Result<(), Failure> {
+        let (business_id, sequence) = (fact.business_id.uuid(), fact.sequence);
+        let row = AppointmentRow { business_id, visit, status, sequence };
+        match self.booked.insert(id, row) {
+            None => Ok(()),
+            Some(_) => Err(Failure::Poison("the visit is booked already".into())),
+        }
+    }
+}
+
 async fn insert(
     connection: &mut PgConnection,
     booked: &BTreeMap<Uuid, AppointmentRow>,
@@ -209,7 +228,7 @@ async fn update(
     let moved = || rows().map(|row| row.moved.as_ref());
     sqlx::query(
         "UPDATE appointment a
-            SET status = new.status, sequence = new.sequence,
+            SET status = coalesce(new.status, a.status), sequence = new.sequence,
                 staff_id = coalesce(new.staff_id, a.staff_id),
                 service_id = coalesce(new.service_id, a.service_id),
                 starts_at = coalesce(new.starts_at, a.starts_at),
@@ -225,7 +244,7 @@ async fn update(
           WHERE a.appointment_id = new.id",
     )
     .bind(changed.keys().copied().collect::<Vec<_>>())
-    .bind(rows().map(|row| row.status.as_str()).collect::<Vec<_>>())
+    .bind(rows().map(|row| row.status.map(Status::as_str)).collect::<Vec<_>>())
     .bind(rows().map(|row| row.sequence).collect::<Vec<_>>())
     .bind(moved().map(|visit| Some(visit?.staff_id.uuid())).collect::<Vec<_>>())
     .bind(moved().map(|visit| Some(visit?.service_id.uuid())).collect::<Vec<_>>())

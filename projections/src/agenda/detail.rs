@@ -23,6 +23,8 @@ pub struct AppointmentDetail {
     pub version: u64,
     /// Whose it is: who was booked for, or who stands for them now.
     pub customer_id: CustomerId,
+    /// Until when the business may answer a request.
+    pub expires_at: Option<Timestamp>,
     /// What was given with it, unless erased.
     pub contact: Option<Contact>,
 }
@@ -101,6 +103,7 @@ impl Agenda {
             status,
             version: appointment.sequence,
             customer_id,
+            expires_at: appointment.state.expires_at(),
             contact,
         }))
     }

@@ -3,6 +3,7 @@ use domain::{
     appointment::{Appointment, Status, Visit},
     business::{Business, BusinessState},
 };
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use streams::log::{Loaded, StreamKey};
 
@@ -19,6 +20,8 @@ pub struct GuestView {
     pub status: Status,
     /// Sequence of its last event.
     pub version: u64,
+    /// Until when the business may answer a request.
+    pub expires_at: Option<Timestamp>,
     /// How often it was moved.
     pub moves: u32,
     /// Where it is, as it is today.
@@ -57,6 +60,7 @@ impl Agenda {
             visit: visit.clone(),
             status,
             version: appointment.sequence,
+            expires_at: appointment.state.expires_at(),
             moves: appointment.state.moves(),
             business: *business,
             timezone,

@@ -33,8 +33,8 @@ pub struct AgendaFilter {
     pub customer_id: Option<CustomerId>,
     /// Of which series.
     pub series_id: Option<SeriesId>,
-    /// In what state.
-    pub status: Option<Status>,
+    /// In one of these states; in any when there is none.
+    pub status: Vec<Status>,
     /// Behind the last row of the page before.
     pub after: Option<PageCursor>,
     /// At most so many.
@@ -138,7 +138,7 @@ impl Agenda {
                 AND ($6::uuid IS NULL OR a.customer_id = coalesce(
                        (SELECT m.into_id FROM agenda.merged_customer m
                          WHERE m.customer_id = $6 AND m.business_id = $1), $6))
-                AND ($7::text IS NULL OR a.status = $7)
+                AND (cardinality($7::text[]) = 0 OR a.status = ANY($7))
                 AND ($8::timestamptz IS NULL OR (a.starts_at, a.appointment_id) > ($8, $9))
                 AND ($11::uuid IS NULL OR a.series_id = $11)
               ORDER BY a.starts_at, a.appointment_id LIMIT $10",
@@ -149,7 +149,7 @@ impl Agenda {
         .bind(filter.staff_id.map(StaffId::uuid))
         .bind(filter.service_id.map(ServiceId::uuid))
         .bind(filter.customer_id.map(CustomerId::uuid))
-        .bind(filter.status.map(Status::as_str))
+        .bind(filter.status.iter().map(|status| status.as_str()).collect::<Vec<_>>())
         .bind(filter.after.map(|after| after.starts_at.to_sqlx()))
         .bind(filter.after.map(|after| after.appointment_id))
         .bind(limit + 1)

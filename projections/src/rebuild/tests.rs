@@ -101,10 +101,15 @@ impl World {
             series: None,
             offset_seconds: None,
         };
-        let event = match (self.sequences.contains_key(&stream), what % 3) {
-            (false, _) => AppointmentEvent::Booked { visit, choice: None },
+        let (previous, expires_at) = (slot(0), visit.slot.start());
+        let event = match (self.sequences.contains_key(&stream), what % 6) {
+            (false, 0..3) => AppointmentEvent::Booked { visit, choice: None },
+            (false, _) => AppointmentEvent::Requested { visit, choice: None, expires_at },
             (true, 0) => AppointmentEvent::Cancelled {},
             (true, 1) => AppointmentEvent::Completed {},
+            (true, 2) => AppointmentEvent::Confirmed {},
+            (true, 3) => AppointmentEvent::Expired {},
+            (true, 4) => AppointmentEvent::Rescheduled { visit, previous, revision: 1 },
             (true, _) => AppointmentEvent::MissedByGuest {},
         };
         self.append(stream, event).await;

@@ -29,7 +29,8 @@ impl Mails {
             guest_when => about.there(visit, zone.as_ref()),
             was => about.was(),
             guest_was => previous.and_then(|before| about.there(before, zone.as_ref())),
-            manage => if kind.is_farewell() { "See your visit" } else { "See or cancel your visit" },
+            reason => &contact.cancel_reason,
+            manage => manage(kind),
             manage_url => manage_url,
             said => said(about, contact),
             subjects => contact.subjects.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
@@ -57,9 +58,20 @@ fn said(about: &About<'_>, contact: &Contact) -> Vec<(String, String)> {
     service.value.intake_fields.iter().filter_map(answer).collect()
 }
 
+const fn manage(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Declined | Kind::Expired => "See your request",
+        kind if kind.is_farewell() => "See your visit",
+        _ => "See or cancel your visit",
+    }
+}
+
 const fn news(kind: Kind) -> &'static str {
     match kind {
         Kind::Confirmation | Kind::HostBooked => "Booked",
+        Kind::Requested | Kind::HostRequested => "Requested",
+        Kind::Declined => "Declined",
+        Kind::Expired => "Not confirmed",
         Kind::Reminder => "Reminder",
         Kind::Rescheduled | Kind::HostRescheduled => "Moved",
         Kind::Cancellation | Kind::HostCancelled => "Cancelled",

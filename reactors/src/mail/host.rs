@@ -46,7 +46,9 @@ impl Mails {
 const fn headline(kind: Kind) -> &'static str {
     match kind {
         Kind::HostBooked | Kind::Confirmation | Kind::Reminder => "New booking",
+        Kind::HostRequested | Kind::Requested => "New request, please confirm or decline",
         Kind::HostRescheduled | Kind::Rescheduled => "Booking moved",
         Kind::HostCancelled | Kind::Cancellation => "Booking cancelled",
+        Kind::Declined | Kind::Expired => "Request ended",
     }
 }

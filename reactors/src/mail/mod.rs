@@ -33,16 +33,22 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 16] = [
+const TEMPLATES: [(&str, &str); 22] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
+    ("declined.html", include_str!("templates/declined.html")),
+    ("declined.txt", include_str!("templates/declined.txt")),
+    ("expired.html", include_str!("templates/expired.html")),
+    ("expired.txt", include_str!("templates/expired.txt")),
     ("host.html", include_str!("templates/host.html")),
     ("host.txt", include_str!("templates/host.txt")),
     ("reminder.html", include_str!("templates/reminder.html")),
     ("reminder.txt", include_str!("templates/reminder.txt")),
+    ("requested.html", include_str!("templates/requested.html")),
+    ("requested.txt", include_str!("templates/requested.txt")),
     ("rescheduled.html", include_str!("templates/rescheduled.html")),
     ("rescheduled.txt", include_str!("templates/rescheduled.txt")),
     ("row.html", include_str!("templates/row.html")),

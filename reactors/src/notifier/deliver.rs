@@ -1,6 +1,6 @@
 use domain::{
     NotificationId, StaffId,
-    appointment::{Appointment, Status, Visit},
+    appointment::{Appointment, Visit},
     business::Business,
     notification::{Kind, NotificationCommand, Recipient},
 };
@@ -207,15 +207,17 @@ impl Notifier {
         let kind =
             Kind::named(&work.kind).ok_or("a message of a kind that this build does not know")?;
         let same = i64::from(state.revision()) + 1 == i64::from(work.version);
-        let wanted = if kind.is_farewell() { Status::Cancelled } else { Status::Booked };
-        let stands = state.known().filter(|(_, status)| same && *status == wanted);
+        let stands = state.known().filter(|(_, status)| same && kind.fits(*status));
         let (Some(business), Some((visit, status))) = (business.state.registered(), stands) else {
             return Ok(Prepared::CalledOff);
         };
         let agenda = Agenda::new(self.log.clone());
         let contact = agenda.contact(work.business_id, work.appointment_id).await?;
         let previous = previous(histories.events(&key))?;
-        let moved = matches!(kind, Kind::Rescheduled | Kind::HostRescheduled);
+        let moved = matches!(
+            kind,
+            Kind::Rescheduled | Kind::HostRescheduled | Kind::Requested | Kind::HostRequested
+        );
         let previous = previous.as_ref().filter(|_| moved);
         let about = About { business, visit, previous };
         if kind.recipient() == Recipient::Host {
@@ -232,8 +234,8 @@ impl Notifier {
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let manage_url = self.links.manage_url(work.appointment_id);
         let mut mail = self.mails.to_guest(kind, &about, &contact, &manage_url)?;
-        // A reminder says nothing new: calendars have what it is about.
-        if kind != Kind::Reminder {
+        // A reminder says nothing new: calendars have what it is about. What was only asked for is in none.
+        if kind != Kind::Reminder && (kind.is_agreed() || kind == Kind::Cancellation) {
             let calendar = GuestCalendar {
                 appointment_id: work.appointment_id,
                 version: appointment.sequence,
@@ -251,10 +253,15 @@ impl Notifier {
     /// Where whoever serves is reached now, and whoever was to serve before it was moved.
     async fn hosts(&self, work: &Work, about: &About<'_>) -> Result<Vec<String>, sqlx::Error> {
         let staff: Vec<StaffId> =
-            about.previous.into_iter().chain([about.visit]).map(|visit| visit.staff_id).collect();
+            about.previous.into_iter().chain([about.visit]).flat_map(staff_of).collect();
         let (pool, business_id) = (self.log.database().pool(), work.business_id);
         Ok(Addresses::read(pool, &[business_id], &staff).await?.of(business_id, &staff))
     }
+}
+
+/// Everybody who serves.
+fn staff_of(visit: &Visit) -> Vec<StaffId> {
+    visit.held().into_iter().map(|held| held.staff_id).collect()
 }
 
 /// What was agreed before what is agreed now.

@@ -22,4 +22,7 @@ pub use load::{Histories, Loaded};
 pub use places::{PlaceKey, Standing, StandingVisit, TakenPlace};
 pub(crate) use recorded::{COLUMNS, from_row};
 pub use recorded::{Recorded, StreamKey, Unreadable};
-pub use unit::{Contact, IdempotencyRow, NewCustomer, ReservedResource, ReservedTime, UnitOfWork};
+pub use unit::{
+    Contact, IdempotencyRow, NewCustomer, PendingRequest, ReservedResource, ReservedTime,
+    UnitOfWork,
+};

@@ -92,8 +92,8 @@ SELECT max(transaction_id::text::bigint) AS transaction_id, max(position) AS pos
 const PLAIN: &str = concat!(plain!("", ""), reserved!(""), cursor!());
 
 /// The same with all that a command can have: customers who become known, answers and subjects,
-/// resources and classes, time given back, and places
-/// of days and weeks that have a limit, which are given back before they are taken, too.
+/// resources and classes, time given back, places of days and weeks that have a limit, which are given
+/// back before they are taken, too, and requests that wait for their answer.
 const WHOLE: &str = concat!(
     plain!(", answers, subjects", ", $70::jsonb[], $71::jsonb[]"),
     ", known AS (
@@ -136,6 +136,13 @@ const WHOLE: &str = concat!(
    WHERE (SELECT count(*) FROM released) >= 0
   ON CONFLICT (appointment_id, part)
   DO UPDATE SET seats = excluded.seats, capacity = excluded.capacity
+), asked AS (
+  INSERT INTO pending_request (business_id, appointment_id, expires_at)
+  SELECT * FROM unnest($72::uuid[], $73::uuid[], $74::timestamptz[])
+  ON CONFLICT (appointment_id) DO UPDATE SET expires_at = excluded.expires_at
+), answered AS (
+  DELETE FROM pending_request p USING unnest($75::uuid[], $76::uuid[]) AS done (business, appointment)
+   WHERE p.appointment_id = done.appointment AND p.business_id = done.business
 )",
     reserved!("\n   WHERE (SELECT count(*) FROM released) >= 0"),
     cursor!()
@@ -316,7 +323,21 @@ fn with_more<'a>(mut query: Statement<'a>, units: &[&'a UnitOfWork]) -> Statemen
     let answers = contacts.iter().map(|(_, c)| some(&c.answers, c.answers.is_empty()));
     query = query.bind(answers.collect::<Vec<_>>());
     let subjects = contacts.iter().map(|(_, c)| some(&c.subjects, c.subjects.is_empty()));
-    query.bind(subjects.collect::<Vec<_>>())
+    query = query.bind(subjects.collect::<Vec<_>>());
+    rows!(
+        query,
+        of(units, |unit| &unit.asked),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, r)| r.appointment_id.uuid(),
+        |(_, r)| r.expires_at.to_sqlx(),
+    );
+    rows!(
+        query,
+        of(units, |unit| &unit.answered),
+        |(unit, _)| unit.context.business_id.uuid(),
+        |(_, appointment)| **appointment,
+    );
+    query
 }
 
 /// Nothing is kept of what is empty.

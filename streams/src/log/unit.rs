@@ -4,7 +4,7 @@ use domain::{
     business::Answers,
     resource_calendar::{Holder, Use},
 };
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ pub struct UnitOfWork {
     pub(super) release: Vec<Uuid>,
     pub(super) resources: Vec<ReservedResource>,
     pub(super) places: Vec<TakenPlace>,
+    pub(super) asked: Vec<PendingRequest>,
+    pub(super) answered: Vec<Uuid>,
 }
 
 #[derive(Debug)]
@@ -132,6 +134,15 @@ pub struct ReservedResource {
     pub used: Use,
 }
 
+/// A request that waits for its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingRequest {
+    /// For which visit.
+    pub appointment_id: AppointmentId,
+    /// When the scheduler ends it.
+    pub expires_at: Timestamp,
+}
+
 impl UnitOfWork {
     /// Nothing yet.
     #[must_use]
@@ -148,6 +159,8 @@ impl UnitOfWork {
             release: Vec::new(),
             resources: Vec::new(),
             places: Vec::new(),
+            asked: Vec::new(),
+            answered: Vec::new(),
         }
     }
 
@@ -249,8 +262,20 @@ impl UnitOfWork {
             || !self.release.is_empty()
             || !self.places.is_empty()
             || !self.resources.is_empty()
+            || !self.asked.is_empty()
+            || !self.answered.is_empty()
             || matches!(self.reserve.as_slice(), [ReservedTime { seats: Some(_), .. }, ..])
             || self.contact.as_ref().is_some_and(Contact::says_more)
+    }
+
+    /// Lets the scheduler end a request that nobody answers; once more, when it is moved.
+    pub fn ask(&mut self, request: PendingRequest) {
+        self.asked.push(request);
+    }
+
+    /// The visit is not, or not any more, a request that waits for its answer.
+    pub fn answer_request(&mut self, appointment_id: AppointmentId) {
+        self.answered.push(appointment_id.uuid());
     }
 
     /// Gives time in the second wall back, and the places and resources that it took.
