@@ -20,6 +20,7 @@ mod host_notices;
 mod identity;
 mod intake;
 mod manage;
+mod model;
 mod odd_peers;
 mod odd_requests;
 mod ownership;

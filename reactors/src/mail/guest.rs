@@ -59,10 +59,12 @@ fn said(about: &About<'_>, contact: &Contact) -> Vec<(String, String)> {
 }
 
 const fn manage(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Declined | Kind::Expired => "See your request",
-        kind if kind.is_farewell() => "See your visit",
-        _ => "See or cancel your visit",
+    if matches!(kind, Kind::Declined | Kind::Expired) {
+        "See your request"
+    } else if kind.is_farewell() {
+        "See your visit"
+    } else {
+        "See or cancel your visit"
     }
 }
 
