@@ -404,7 +404,6 @@ fn check(all: &[Done], shown: &Model) {
     for done in all {
         *counts.entry((done.status, done.code.as_str())).or_default() += 1;
     }
-    println!("{counts:?}");
     let refused: Vec<&Done> = all.iter().filter(|done| matches!(done.status, 409 | 422)).collect();
     assert_eq!(refused.len() + order.len(), all.len(), "{counts:?}");
     for refused in &refused {
