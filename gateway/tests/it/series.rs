@@ -101,6 +101,7 @@ async fn a_series_with_clashes_books_nothing_and_names_each() {
     let numbers: Vec<_> = clashes.iter().map(|clash| clash["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [4, 8], "{problem}");
     assert!(clashes.iter().all(|clash| clash["code"] == "slot_taken"), "{problem}");
+    stand.addresses.caught_up().await;
     let all = salon.owner.read("/api/v1/appointments").await.expect(200);
     assert_eq!(all["items"].as_array().unwrap().len(), 2);
     // What is refused is decided anew with the same key.
