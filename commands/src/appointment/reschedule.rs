@@ -159,7 +159,9 @@ impl Commands {
         let again = |resources| AppointmentCommand::Reinstate { resources, now };
         // Whether it may be: before anything else is looked at.
         let as_it_was = again(found.visit.resources.clone());
-        found.appointment.state.decide(as_it_was).or_else(refuse)?;
+        if found.appointment.state.decide(as_it_was).or_else(refuse)?.is_empty() {
+            return self.unchanged(&found).await;
+        }
         let shape = Shape::of_visit(&found.business, &found.visit);
         let was = found.visit.clone();
         let mut wanted = Wanted::default();
@@ -227,6 +229,17 @@ impl Commands {
         }
     }
 
+    /// What was asked for is already so.
+    async fn unchanged(&self, found: &Found) -> Tried<Done<Ended>> {
+        let appointment = &found.appointment;
+        let Some((visit, status)) = appointment.state.known() else {
+            return refuse(AppointmentError::NotFound);
+        };
+        let ended = Ended { visit: visit.clone(), status, version: appointment.sequence };
+        let position = self.last_position(&found.read, &appointment.key).await?;
+        Ok(Done::new(ended, position))
+    }
+
     /// The appointment's own part, the calendars' and the second wall's, in one statement.
     async fn change(
         &self,
@@ -245,8 +258,7 @@ impl Commands {
         };
         let ended = Ended { visit: visit.clone(), status, version };
         if events.is_empty() {
-            let position = self.last_position(&found.read, &appointment.key).await?;
-            return Ok(Done::new(ended, position));
+            return self.unchanged(found).await;
         }
         unit.append(appointment, events)?;
         let start = visit.slot.start();
