@@ -332,6 +332,7 @@ pub(crate) async fn book(commands: &Commands, wish: Wish, who: Who) -> Outcome {
         timezone: None,
         notes: None,
         waived: domain::availability::Waived::default(),
+        waitlist_id: None,
     };
     let context = CommandContext {
         business_id: wish.business_id,

@@ -14,6 +14,7 @@ pub mod identity;
 mod mailbox;
 mod staff_calendar;
 mod staff_schedule;
+pub mod waitlist;
 
 use std::sync::Arc;
 

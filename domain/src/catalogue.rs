@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     appointment::AppointmentEvent, business::BusinessEvent, notification::NotificationEvent,
     staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
-    subscription::SubscriptionEvent, user::UserEvent,
+    subscription::SubscriptionEvent, user::UserEvent, waitlist::WaitlistEvent,
 };
 
 /// The stored type names, by aggregate.
@@ -17,6 +17,7 @@ pub const EVENT_TYPES: &[&[&str]] = &[
     SubscriptionEvent::TYPES,
     NotificationEvent::TYPES,
     UserEvent::TYPES,
+    WaitlistEvent::TYPES,
 ];
 
 /// Turns a payload of one stored version into that of the next.

@@ -93,6 +93,9 @@ typed_id!(
     /// Dates on which a whole business is closed.
     ClosureId, "closure");
 typed_id!(
+    /// A guest who waits for a time to become free.
+    WaitlistId, "wait");
+typed_id!(
     /// A person who signs in.
     UserId, "user");
 typed_id!(

@@ -18,6 +18,7 @@ pub mod staff_schedule;
 pub mod subscription;
 mod text;
 pub mod user;
+pub mod waitlist;
 mod week;
 mod zone;
 
@@ -25,7 +26,7 @@ pub use catalogue::{EVENT_TYPES, is_upcast, upcast};
 pub use cqrs_es::{Aggregate, DomainEvent};
 pub use ids::{
     AppointmentId, BusinessId, ClosureId, CustomerId, IdError, NotificationId, ServiceId, StaffId,
-    TimeOffId, UserId,
+    TimeOffId, UserId, WaitlistId,
 };
 pub use money::{Currency, CurrencyError, Money};
 pub use pure::Decide;

@@ -127,6 +127,23 @@ const CHECKS: &[(&str, &str)] = &[
           WHERE expires_at < now() - interval '1 minute'",
     ),
     (
+        "every entry of the waitlist is where its events say",
+        "SELECT e.waitlist_id::text FROM waitlist_entry e
+          WHERE e.status IS DISTINCT FROM
+                (SELECT CASE v.event_type WHEN 'booking.waitlist.joined.v1' THEN 'waiting'
+                                          ELSE split_part(v.event_type, '.', 3) END
+                   FROM events v WHERE v.aggregate_type = 'waitlist_entry'
+                    AND v.aggregate_id = 'wait_' || replace(e.waitlist_id::text, '-', '')
+                  ORDER BY v.sequence DESC LIMIT 1)",
+    ),
+    (
+        "nobody who waits was offered two times",
+        "SELECT min(e.aggregate_id) FROM events e
+          WHERE e.aggregate_type = 'appointment'
+            AND e.event_type = 'booking.appointment.requested.v1' AND e.payload ? 'waitlist_id'
+          GROUP BY e.payload->>'waitlist_id' HAVING count(*) > 1",
+    ),
+    (
         "every message in the work table has as many events as it says",
         "SELECT n.notification_id::text FROM notification n
           WHERE n.sequence <> (SELECT count(*) FROM events e

@@ -17,6 +17,7 @@ pub mod notifications;
 pub mod rebuild;
 mod status;
 mod wait;
+pub mod waitlist;
 
 use streams::{
     Database,

@@ -120,10 +120,13 @@ fn what_follows(
     let say = |kind| known.map(|(visit, _)| (kind, visit.clone(), revision));
     match fact {
         AppointmentEvent::Booked { visit, .. } => (0, Some((Kind::Confirmation, visit, 0))),
-        AppointmentEvent::Requested { visit, .. } => (0, Some((Kind::Requested, visit, 0))),
+        AppointmentEvent::Requested { visit, waitlist_id, .. } => {
+            (0, Some((asked(waitlist_id.is_some()), visit, 0)))
+        }
         AppointmentEvent::Rescheduled { visit, revision, .. } => {
-            let asked = known.is_some_and(|(_, status)| status == Status::Requested);
-            let kind = if asked { Kind::Requested } else { Kind::Rescheduled };
+            let pending = known.is_some_and(|(_, status)| status == Status::Requested);
+            let offered = now.is_some_and(Appointment::is_offered);
+            let kind = if pending { asked(offered) } else { Kind::Rescheduled };
             (revision, Some((kind, visit, revision)))
         }
         AppointmentEvent::Reinstated { visit, revision } => {
@@ -136,6 +139,11 @@ fn what_follows(
         | AppointmentEvent::Completed {}
         | AppointmentEvent::MissedByGuest {} => (u32::MAX, None),
     }
+}
+
+/// What says that a visit is asked for, of the business or of a guest who waited.
+const fn asked(offered: bool) -> Kind {
+    if offered { Kind::Offered } else { Kind::Requested }
 }
 
 /// Visits as they were after those events that do not say all that is agreed.

@@ -1,5 +1,5 @@
 use domain::{
-    AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, Zone,
+    AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, WaitlistId, Zone,
     appointment::{Status, Visit},
     availability::{Refusal, Waived},
 };
@@ -45,6 +45,9 @@ pub struct BookAppointment {
     /// decision to whoever was asked.
     #[serde(default, skip_serializing_if = "Waived::is_none")]
     pub waived: Waived,
+    /// The guest of the waitlist whom the time is offered to: then it is asked of that guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waitlist_id: Option<WaitlistId>,
 }
 
 /// A booked visit, as its guest is told.

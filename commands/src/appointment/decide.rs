@@ -121,10 +121,14 @@ pub(super) fn decide(
         price: service.price,
         reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
     };
-    let asks = service.requires_approval && matches!(context.actor, Actor::Guest);
-    let policy_of_business = &profile.booking_policy;
-    let expires_at =
-        asks.then(|| policy_of_business.request_expires_at(context.now, visit.slot.start()));
+    let (rules, start) = (&profile.booking_policy, visit.slot.start());
+    let expires_at = match (book.waitlist_id, &context.actor) {
+        (Some(_), _) => Some(rules.offer_expires_at(context.now, start)),
+        (None, Actor::Guest) if service.requires_approval => {
+            Some(rules.request_expires_at(context.now, start))
+        }
+        (None, Actor::Guest | Actor::User(_) | Actor::System(_)) => None,
+    };
     let booked = Booked::of(book.appointment_id, &visit, expires_at);
     let mut unit = UnitOfWork::new(context.clone());
     let weeks = reserve(&mut unit, book, &visit, &choice, known)?;
@@ -324,7 +328,8 @@ fn agree(
         None => AppointmentCommand::Book { visit, choice },
         Some(expires_at) => {
             unit.ask(PendingRequest { appointment_id: book.appointment_id, expires_at });
-            AppointmentCommand::Request { visit, choice, expires_at }
+            let waitlist_id = book.waitlist_id;
+            AppointmentCommand::Request { visit, choice, expires_at, waitlist_id }
         }
     };
     let events = fresh.state.decide(command).map_err(|error| CommitError::Store(error.into()))?;

@@ -259,6 +259,7 @@ mod tests {
             timezone: Some("Europe/London".parse().unwrap()),
             notes: Some("window seat".into()),
             waived: Waived::default(),
+            waitlist_id: None,
         };
         let context = CommandContext {
             business_id: BusinessId::new(Uuid::from_u128(4)),

@@ -19,7 +19,7 @@ pub struct Guest {
 impl Guest {
     /// # Errors
     /// Every field that breaks a rule.
-    pub(super) fn validate(&self) -> Result<(), Vec<FieldError>> {
+    pub(crate) fn validate(&self) -> Result<(), Vec<FieldError>> {
         let mut fields = Fields::default();
         fields.line("customer.name", &self.name, 120);
         if let Some(email) = &self.email {
@@ -55,7 +55,7 @@ impl Customer {
 
 impl Guest {
     /// Under what a guest is kept in mind.
-    pub(super) fn address(&self) -> Option<String> {
+    pub(crate) fn address(&self) -> Option<String> {
         self.email.as_ref().map(|email| email.to_ascii_lowercase())
     }
 

@@ -25,6 +25,7 @@ fn booking() -> BookAppointment {
         timezone: None,
         notes: None,
         waived: domain::availability::Waived::default(),
+        waitlist_id: None,
     }
 }
 

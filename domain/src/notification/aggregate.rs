@@ -73,6 +73,7 @@ impl Decide for Notification {
                 Kind::Confirmation
                 | Kind::Rescheduled
                 | Kind::Requested
+                | Kind::Offered
                 | Kind::Declined
                 | Kind::Expired => NotificationEvent::Requested { plan },
             }]),

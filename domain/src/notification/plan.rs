@@ -21,6 +21,8 @@ pub enum Kind {
     Rescheduled,
     /// "We have your request."
     Requested,
+    /// "A time has become free."
+    Offered,
     /// "We cannot take your request."
     Declined,
     /// "Your request was not answered in time."
@@ -36,6 +38,7 @@ impl Kind {
             Self::Reminder => "reminder",
             Self::Rescheduled => "rescheduled",
             Self::Requested => "requested",
+            Self::Offered => "offered",
             Self::Declined => "declined",
             Self::Expired => "expired",
         }
@@ -44,15 +47,7 @@ impl Kind {
     /// By its name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let all = [
-            Self::Confirmation,
-            Self::Reminder,
-            Self::Rescheduled,
-            Self::Requested,
-            Self::Declined,
-            Self::Expired,
-        ];
-        all.into_iter().find(|kind| kind.as_str() == name)
+        serde_json::from_value(name.into()).ok()
     }
 
     /// In which state of its visit it says what is true.
@@ -62,7 +57,7 @@ impl Kind {
             Self::Confirmation | Self::Reminder | Self::Rescheduled => {
                 matches!(status, Status::Booked)
             }
-            Self::Requested => matches!(status, Status::Requested),
+            Self::Requested | Self::Offered => matches!(status, Status::Requested),
             Self::Declined => matches!(status, Status::Declined),
             Self::Expired => matches!(status, Status::Expired),
         }

@@ -7,6 +7,7 @@ use domain::{
     DomainEvent, EVENT_TYPES, appointment::AppointmentEvent, business::BusinessEvent,
     notification::NotificationEvent, staff_calendar::StaffCalendarEvent,
     staff_schedule::StaffScheduleEvent, subscription::SubscriptionEvent, upcast, user::UserEvent,
+    waitlist::WaitlistEvent,
 };
 use serde_json::Value;
 
@@ -34,7 +35,7 @@ fn read<E: DomainEvent>(name: &str, stored: &Value) -> (String, Value) {
 
 fn by_stream(name: &str, stored: &Value) -> (String, Value) {
     type Reader = fn(&str, &Value) -> (String, Value);
-    let readers: [(&[&str], Reader); 7] = [
+    let readers: [(&[&str], Reader); 8] = [
         (BusinessEvent::TYPES, read::<BusinessEvent>),
         (StaffScheduleEvent::TYPES, read::<StaffScheduleEvent>),
         (StaffCalendarEvent::TYPES, read::<StaffCalendarEvent>),
@@ -42,6 +43,7 @@ fn by_stream(name: &str, stored: &Value) -> (String, Value) {
         (SubscriptionEvent::TYPES, read::<SubscriptionEvent>),
         (NotificationEvent::TYPES, read::<NotificationEvent>),
         (UserEvent::TYPES, read::<UserEvent>),
+        (WaitlistEvent::TYPES, read::<WaitlistEvent>),
     ];
     let reader = readers.iter().find(|(types, _)| types.contains(&name));
     reader.unwrap_or_else(|| panic!("no stream has {name}")).1(name, stored)

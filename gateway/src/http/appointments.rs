@@ -134,7 +134,7 @@ pub(crate) struct CustomerAnswer {
 pub(crate) struct ReminderAnswer {
     #[schema(value_type = String)]
     id: NotificationId,
-    /// `confirmation`, `reminder`, `rescheduled`, `requested`, `declined` or `expired`.
+    /// `confirmation`, `reminder`, `rescheduled`, `requested`, `offered`, `declined` or `expired`.
     kind: String,
     channel: String,
     /// Elapsed minutes before the start.
@@ -283,6 +283,8 @@ pub(super) fn refusal(error: &AppointmentError) -> Problem {
         AppointmentError::NotFound => Problem::not_found(),
         AppointmentError::WrongState { status } => conflict(detail).with("state", status),
         AppointmentError::AlreadyBooked => conflict(detail),
+        AppointmentError::AwaitsGuest => Problem::new(StatusCode::CONFLICT, "awaits_guest", detail),
+        AppointmentError::NotAnOffer => Problem::new(StatusCode::CONFLICT, "not_an_offer", detail),
         AppointmentError::TooLateToCancel { deadline, notice_minutes } => {
             rule("too_late_to_cancel", detail)
                 .with("rule", "cancel_notice_minutes")

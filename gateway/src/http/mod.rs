@@ -26,6 +26,7 @@ mod slots;
 mod slots_body;
 mod staff;
 mod time_off;
+mod waitlist;
 mod working_hours;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -43,6 +44,7 @@ use projections::{
     agenda::Agenda,
     availability::{Answers, Availability, SlotList},
     notifications::Notifications,
+    waitlist::Waitlist,
 };
 use streams::{Cursor, Database, broker::Broker};
 use tower_http::{
@@ -76,6 +78,7 @@ pub(crate) struct Rooms {
     pub(crate) positions: Positions,
     pub(crate) agenda: Agenda,
     pub(crate) notifications: Notifications,
+    pub(crate) waitlist: Waitlist,
     pub(crate) database: Database,
     pub(crate) broker: Broker,
 }
@@ -148,6 +151,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(reschedule::reinstate))
         .routes(routes!(appointments::complete))
         .routes(routes!(appointments::no_show))
+        .routes(routes!(waitlist::list))
+        .routes(routes!(waitlist::remove))
         .routes(routes!(calendars::get))
         .routes(routes!(explain::explain_as_of))
         .routes(routes!(explain::explain))
@@ -161,8 +166,12 @@ fn by_link() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(manage::get))
         .routes(routes!(manage::cancel))
+        .routes(routes!(manage::accept))
         .routes(routes!(manage::reschedule))
         .routes(routes!(manage::calendar))
+        .routes(routes!(waitlist::join))
+        .routes(routes!(waitlist::see))
+        .routes(routes!(waitlist::leave))
         .routes(routes!(feeds::address))
         .routes(routes!(feeds::feed))
         .layer(middleware::map_response(manage::keep_secret))

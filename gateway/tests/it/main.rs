@@ -28,3 +28,4 @@ mod slots;
 mod stand;
 mod storm;
 mod tenancy;
+mod waitlist;

@@ -21,13 +21,25 @@ pub(crate) struct Mail {
     pub(crate) invitation: Option<String>,
 }
 
+/// The visit that a mail is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub(crate) visit: &'a Visit,
+    /// When it was to be before it was moved.
+    pub(crate) previous: Option<TimeSlot>,
+    /// Until when it can be accepted or confirmed.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Whether it was offered to a guest who waited.
+    pub(crate) offered: bool,
+}
+
 /// Renders mails.
 #[derive(Debug)]
 pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 17] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("confirmation.html", include_str!("templates/confirmation.html")),
     ("confirmation.txt", include_str!("templates/confirmation.txt")),
@@ -37,6 +49,8 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("rescheduled.txt", include_str!("templates/rescheduled.txt")),
     ("requested.html", include_str!("templates/requested.html")),
     ("requested.txt", include_str!("templates/requested.txt")),
+    ("offered.html", include_str!("templates/offered.html")),
+    ("offered.txt", include_str!("templates/offered.txt")),
     ("declined.html", include_str!("templates/declined.html")),
     ("declined.txt", include_str!("templates/declined.txt")),
     ("expired.html", include_str!("templates/expired.html")),
@@ -58,16 +72,16 @@ impl Mails {
         Ok(Self { templates })
     }
 
-    /// `kind` names the template: that of a [`domain::notification::Kind`]. `previous` is when the visit
-    /// was to be before it was moved.
+    /// `kind` names the template: that of a [`domain::notification::Kind`].
     pub(crate) fn render(
         &self,
         kind: &str,
         state: &BusinessState,
-        (visit, previous): (&Visit, Option<TimeSlot>),
+        about: &About<'_>,
         contact: &Contact,
         manage_url: &str,
     ) -> Result<Mail, TemplateError> {
+        let About { visit, previous, expires_at, offered } = *about;
         let profile = &state.profile.value;
         // A service or staff member may be gone by now; the visit stands all the same.
         let service = state.services.get(&visit.service_id).map(|s| s.value.name.as_str());
@@ -87,6 +101,8 @@ impl Mails {
             guest_when => guest_when,
             manage_url => manage_url,
             reason => &contact.cancel_reason,
+            until => expires_at.map(|until| local(until, &profile.timezone)),
+            offered => offered,
             was => previous.map(|slot| local(slot.start(), &profile.timezone)),
         };
         let part = |suffix| -> Result<String, TemplateError> {
@@ -97,6 +113,7 @@ impl Mails {
             "confirmation" => format!("Booked: {what} at {}", profile.name),
             "rescheduled" => format!("Moved: {what} at {}", profile.name),
             "requested" => format!("Requested: {what} at {}", profile.name),
+            "offered" => format!("Free for you: {what} at {}", profile.name),
             "declined" => format!("Declined: {what} at {}", profile.name),
             "expired" => format!("Not confirmed: {what} at {}", profile.name),
             _ => format!("Reminder: {what} at {}", profile.name),
@@ -165,9 +182,12 @@ mod tests {
             notes: None,
             cancel_reason: None,
         };
+        let (expires_at, offered) =
+            (Some(start - SignedDuration::from_hours(1)), kind == "offered");
+        let about = About { visit: &visit, previous, expires_at, offered };
         Mails::try_new()
             .unwrap()
-            .render(kind, business.registered().unwrap(), (&visit, previous), &contact, MANAGE_URL)
+            .render(kind, business.registered().unwrap(), &about, &contact, MANAGE_URL)
             .unwrap()
     }
 
@@ -196,6 +216,7 @@ mod tests {
             ("reminder", "See or cancel your visit"),
             ("rescheduled", "See or cancel your visit"),
             ("requested", "See or cancel your visit"),
+            ("offered", "Take it or leave it"),
             ("declined", "See your request"),
             ("expired", "See your request"),
         ] {
@@ -218,6 +239,17 @@ mod tests {
             assert!(part.contains("Monday, 6 July 2026, 09:00 EDT"), "{part}");
         }
         assert!(mail.subject.contains("Moved"), "{}", mail.subject);
+    }
+
+    #[test]
+    fn an_offer_says_until_when_it_can_be_accepted() {
+        let mail = render("offered", "Ada", None);
+        for part in [&mail.text, &mail.html] {
+            assert!(
+                part.contains("keeps it for you until Monday, 6 July 2026, 08:00 EDT"),
+                "{part}"
+            );
+        }
     }
 
     #[test]

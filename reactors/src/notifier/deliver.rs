@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Notifier;
 use crate::{
     GuestCalendar,
-    mail::Mail,
+    mail::{About, Mail},
     smtp::{HandOver, Ready, SmtpRefusal},
     work::{self, Work},
 };
@@ -215,8 +215,13 @@ impl Notifier {
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let manage_url = self.links.manage_url(work.appointment_id);
-        let about = (visit, state.previous());
-        let mut mail = self.mails.render(&work.kind, business, about, &contact, &manage_url)?;
+        let about = About {
+            visit,
+            previous: state.previous(),
+            expires_at: state.expires_at(),
+            offered: state.offered_to().is_some(),
+        };
+        let mut mail = self.mails.render(&work.kind, business, &about, &contact, &manage_url)?;
         // A reminder says nothing new: calendars have what it is about. What is not agreed is not
         // entered into any.
         if kind.is_some_and(|kind| kind.is_agreed() && kind != Kind::Reminder) {
