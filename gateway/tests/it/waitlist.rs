@@ -384,3 +384,40 @@ async fn what_needs_the_owners_consent_is_offered_to_nobody() {
     ada.offer(&salon.guest).await;
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_missed_is_found_when_everybody_is_looked_at() {
+    let stand = Stand::new().await;
+    let mut process = stand.serve().await;
+    let (salon, start) = busy(&process).await;
+    let taken = text(&salon.book(0, start).await.expect(201)["appointment_id"]);
+    let later = start + SignedDuration::from_hours(24);
+    salon.book(0, later).await.expect(201);
+    let (ada, bob) = (join(&salon, start, "ada").await, join(&salon, later, "bob").await);
+    cancel(&salon, &taken).await;
+    process.kill();
+    // As if the event had told nobody, and Bob's range were over.
+    let uuid = bob.id.trim_start_matches("wait_");
+    let over = "2026-03-02T10:00:00Z";
+    stand
+        .database
+        .execute(&format!(
+            "UPDATE consumer_checkpoint c SET (transaction_id, position) =
+                    (SELECT transaction_id, position FROM events ORDER BY 1 DESC, 2 DESC LIMIT 1)
+              WHERE consumer = 'wake-waitlists';
+             DELETE FROM waitlist_wake;
+             UPDATE waitlist_entry SET from_at = '2026-03-02T09:00:00Z', until_at = '{over}'
+              WHERE waitlist_id = '{uuid}';
+             UPDATE events SET payload = jsonb_set(payload, '{{wish,range}}',
+                    '{{\"start\": \"2026-03-02T09:00:00Z\", \"end\": \"{over}\"}}')
+              WHERE aggregate_id = '{}'",
+            bob.id
+        ))
+        .await;
+    process.start_again().await;
+    ada.offer(&salon.guest).await;
+    let entry = bob.until(&salon.guest, "expired").await;
+    assert_eq!((&entry["to"], &entry["offer_url"]), (&json!(over), &json!(null)));
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
