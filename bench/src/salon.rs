@@ -337,6 +337,7 @@ pub(crate) async fn book(commands: &Commands, wish: Wish, who: Who) -> Outcome {
         answers: domain::business::Answers::default(),
         subjects: vec![],
         series: None,
+        waitlist_id: None,
     };
     let context = CommandContext {
         business_id: wish.business_id,

@@ -11,7 +11,8 @@ const MOST_A_WEEK: u64 = 168;
 /// As if all mails about what is in the log had gone out.
 pub(crate) const MAILED: &str = "
 INSERT INTO consumer_checkpoint (consumer, transaction_id, position)
-SELECT 'schedule-reminders', transaction_id, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1
+SELECT unnest(ARRAY['schedule-reminders', 'wake-waitlists']), transaction_id, position FROM (
+  SELECT transaction_id, position FROM events ORDER BY transaction_id DESC, position DESC LIMIT 1) AS last
 ON CONFLICT (consumer) DO UPDATE SET transaction_id = excluded.transaction_id, position = excluded.position";
 /// Regular guests of a business.
 const GUESTS: u64 = 200;

@@ -1,6 +1,8 @@
 //! Which business a public handle or id belongs to: the only look-ups that cross tenants.
 
-use domain::{Aggregate, AppointmentId, BusinessId, ServiceId, StaffId, appointment::Appointment};
+use domain::{
+    Aggregate, AppointmentId, BusinessId, ServiceId, StaffId, WaitlistId, appointment::Appointment,
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -80,6 +82,24 @@ impl Commands {
         )
         .bind(Appointment::TYPE)
         .bind(appointment_id.to_string());
+        let found: Option<Uuid> = database.within(query.fetch_optional(database.pool())).await?;
+        Ok(found.map(BusinessId::new))
+    }
+}
+
+impl Commands {
+    /// The business at which somebody waits, for the holder of the entry's link.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn business_of_entry<E>(
+        &self,
+        waitlist_id: WaitlistId,
+    ) -> Result<Option<BusinessId>, CommandError<E>> {
+        let database = self.log.database();
+        let query =
+            sqlx::query_scalar("SELECT business_id FROM waitlist_entry WHERE waitlist_id = $1")
+                .bind(waitlist_id.uuid());
         let found: Option<Uuid> = database.within(query.fetch_optional(database.pool())).await?;
         Ok(found.map(BusinessId::new))
     }

@@ -17,6 +17,7 @@ mod phone;
 mod staff_calendar;
 mod staff_schedule;
 mod url;
+pub mod waitlist;
 
 use std::sync::Arc;
 

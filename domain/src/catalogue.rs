@@ -6,7 +6,7 @@ use crate::{
     appointment::AppointmentEvent, business::BusinessEvent, customer::CustomerEvent,
     notification::NotificationEvent, resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
     staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
-    subscription::SubscriptionEvent, user::UserEvent,
+    subscription::SubscriptionEvent, user::UserEvent, waitlist::WaitlistEvent,
 };
 
 /// The stored type names, by aggregate.
@@ -21,6 +21,7 @@ pub const EVENT_TYPES: &[&[&str]] = &[
     SubscriptionEvent::TYPES,
     NotificationEvent::TYPES,
     UserEvent::TYPES,
+    WaitlistEvent::TYPES,
 ];
 
 /// Turns a payload of one stored version into that of the next.

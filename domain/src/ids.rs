@@ -102,6 +102,9 @@ typed_id!(
     /// Appointments that were booked as one series.
     SeriesId, "series");
 typed_id!(
+    /// A guest who waits for a time to become free.
+    WaitlistId, "wait");
+typed_id!(
     /// A person who signs in.
     UserId, "user");
 typed_id!(

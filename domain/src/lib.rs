@@ -21,6 +21,7 @@ pub mod staff_schedule;
 pub mod subscription;
 mod text;
 pub mod user;
+pub mod waitlist;
 mod week;
 mod zone;
 
@@ -28,7 +29,7 @@ pub use catalogue::{EVENT_TYPES, is_upcast, upcast};
 pub use cqrs_es::{Aggregate, DomainEvent};
 pub use ids::{
     AppointmentId, BusinessId, ClosureId, CustomerId, IdError, NotificationId, ResourceId,
-    SeriesId, ServiceId, SessionId, StaffId, TimeOffId, UserId,
+    SeriesId, ServiceId, SessionId, StaffId, TimeOffId, UserId, WaitlistId,
 };
 pub use money::{Currency, CurrencyError, Money};
 pub use pure::Decide;

@@ -1,7 +1,7 @@
 //! Addresses that are secrets: where guests manage their appointments, and where staff read theirs.
 
 use commands::identity::{Link, Links};
-use domain::{AppointmentId, StaffId};
+use domain::{AppointmentId, StaffId, WaitlistId};
 use reactors::GuestLinks;
 
 /// Makes the addresses that guests are given, and knows its own links again.
@@ -24,6 +24,11 @@ impl ManageUrls {
     pub(crate) fn url(&self, appointment_id: AppointmentId) -> String {
         let link = self.links.manage(Link::of(appointment_id));
         format!("{}/api/v1/public/appointments/{link}", self.public_url)
+    }
+
+    /// A secret too: whoever has it may end the waiting.
+    pub(crate) fn waitlist_url(&self, waitlist_id: WaitlistId) -> String {
+        format!("{}/api/v1/public/waitlist/{}", self.public_url, self.links.wait(waitlist_id))
     }
 
     /// A secret too: it shows who comes to whom.

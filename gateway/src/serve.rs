@@ -13,6 +13,7 @@ use projections::{
     agenda::Agenda,
     availability::{Answers, Availability},
     notifications::Notifications,
+    waitlist::Waitlist,
 };
 use streams::peers::Peers;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -159,6 +160,7 @@ fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
         positions,
         agenda: Agenda::new(system.log.clone()),
         notifications: Notifications::new(system.database.clone()),
+        waitlist: Waitlist::new(system.database.clone()),
         database: system.database.clone(),
         broker: system.broker.clone(),
     }))

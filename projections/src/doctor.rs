@@ -143,7 +143,8 @@ const CHECKS: &[(&str, &str)] = &[
                   'booking.appointment.rescheduled.v1', 'booking.appointment.reinstated.v1')
             AND ((SELECT count(*) FROM notification n
                    WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
-                     AND n.kind = CASE WHEN e.asked THEN 'requested'
+                     AND n.kind = CASE WHEN e.asked AND e.offered THEN 'offered'
+                           WHEN e.asked THEN 'requested'
                            WHEN e.event_type = 'booking.appointment.rescheduled.v1'
                            THEN 'rescheduled' ELSE 'confirmation' END)
                  <> CASE WHEN e.repeats THEN 0 ELSE 1 END
@@ -170,11 +171,13 @@ const CHECKS: &[(&str, &str)] = &[
            JOIN message_kind_since s
              ON s.kind = CASE e.event_type
                   WHEN 'booking.appointment.booked.v1' THEN 'host_booked'
-                  WHEN 'booking.appointment.requested.v1' THEN 'host_requested'
+                  WHEN 'booking.appointment.requested.v1'
+                  THEN CASE WHEN NOT e.offered THEN 'host_requested' END
                   WHEN 'booking.appointment.confirmed.v1' THEN 'host_booked'
                   WHEN 'booking.appointment.reinstated.v1' THEN 'host_booked'
                   WHEN 'booking.appointment.rescheduled.v1'
-                  THEN CASE WHEN e.asked THEN 'host_requested' ELSE 'host_rescheduled' END
+                  THEN CASE WHEN e.asked AND NOT e.offered THEN 'host_requested'
+                            WHEN NOT e.asked THEN 'host_rescheduled' END
                   WHEN 'booking.appointment.cancelled.v1' THEN 'host_cancelled' END
             AND (e.transaction_id, e.position) >= (s.transaction_id, s.position)
           WHERE EXISTS (SELECT FROM notification n
@@ -214,6 +217,23 @@ const CHECKS: &[(&str, &str)] = &[
           WHERE expires_at < now() - interval '1 minute'",
     ),
     (
+        "every entry of the waitlist is where its events say",
+        "SELECT e.waitlist_id::text FROM waitlist_entry e
+          WHERE e.status IS DISTINCT FROM
+                (SELECT CASE v.event_type WHEN 'booking.waitlist.joined.v1' THEN 'waiting'
+                                          ELSE split_part(v.event_type, '.', 3) END
+                   FROM events v WHERE v.aggregate_type = 'waitlist_entry'
+                    AND v.aggregate_id = 'wait_' || replace(e.waitlist_id::text, '-', '')
+                  ORDER BY v.sequence DESC LIMIT 1)",
+    ),
+    (
+        "nobody who waits was offered two times",
+        "SELECT min(e.aggregate_id) FROM events e
+          WHERE e.aggregate_type = 'appointment'
+            AND e.event_type = 'booking.appointment.requested.v1' AND e.payload ? 'waitlist_id'
+          GROUP BY e.payload->>'waitlist_id' HAVING count(*) > 1",
+    ),
+    (
         "every message in the work table has as many events as it says",
         "SELECT n.notification_id::text FROM notification n
           WHERE n.sequence <> (SELECT count(*) FROM events e
@@ -251,6 +271,7 @@ WITH agreed AS (
                         AND c.sequence > a.sequence)
 ), requested AS MATERIALIZED (
   SELECT e.aggregate_id AS id, (e.payload->>'expires_at')::timestamptz AS expires_at,
+         e.payload ? 'waitlist_id' AS offered,
          (SELECT min(f.sequence) FROM events f
            WHERE f.aggregate_type = 'appointment' AND f.aggregate_id = e.aggregate_id
              AND f.event_type IN ('booking.appointment.confirmed.v1',
@@ -263,6 +284,7 @@ WITH agreed AS (
          coalesce((a.payload->>'revision')::integer, 0) AS revision,
          EXISTS (SELECT FROM requested r WHERE r.id = e.aggregate_id
                     AND (r.agreed IS NULL OR e.sequence < r.agreed)) AS asked,
+         EXISTS (SELECT FROM requested r WHERE r.id = e.aggregate_id AND r.offered) AS offered,
          e.event_type IN ('booking.appointment.booked.v1', 'booking.appointment.confirmed.v1')
            AND coalesce((a.payload->'visit'->'series'->>'number')::integer, 1) > 1 AS repeats
     FROM events e

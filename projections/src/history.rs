@@ -1,10 +1,10 @@
 //! One stream as the log has it, and what it amounts to: for the operator.
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, CustomerId, NotificationId, StaffId, UserId,
+    Aggregate, AppointmentId, BusinessId, CustomerId, NotificationId, StaffId, UserId, WaitlistId,
     appointment::Appointment, business::Business, customer::Customer, notification::Notification,
     staff_calendar::StaffCalendar, staff_schedule::StaffSchedule, subscription::Subscription,
-    user::User,
+    user::User, waitlist::WaitlistEntry,
 };
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub struct StreamName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be appt_.., biz_.., staff_.. (hours), staff_..:2026-03-01 (calendar of the week that \
-     begins then), cust_.., ntf_.., user_.. or subscription:biz_.."
+     begins then), cust_.., ntf_.., wait_.., user_.. or subscription:biz_.."
 )]
 pub struct StreamNameError;
 
@@ -81,6 +81,7 @@ impl std::str::FromStr for StreamName {
             .or_else(|| name::<StaffSchedule, StaffId>(text))
             .or_else(|| name::<Customer, CustomerId>(text))
             .or_else(|| name::<Notification, NotificationId>(text))
+            .or_else(|| name::<WaitlistEntry, WaitlistId>(text))
             .or_else(|| name::<User, UserId>(text))
             .ok_or(StreamNameError)
     }

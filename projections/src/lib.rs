@@ -19,6 +19,7 @@ pub mod rebuild;
 mod status;
 pub mod time_zones;
 mod wait;
+pub mod waitlist;
 
 use streams::{
     Database,

@@ -19,6 +19,8 @@ pub(crate) struct Agreed {
     pub(crate) revision: u32,
     /// Whether it was only asked for.
     pub(crate) asked: bool,
+    /// Whether it was asked of a guest who waited.
+    pub(crate) offered: bool,
 }
 
 /// By event: what was agreed right before it.
@@ -30,7 +32,7 @@ pub(crate) async fn before(
         return Ok(HashMap::new());
     }
     let sequence = |event: &&Recorded| i64::try_from(event.sequence).unwrap_or(i64::MAX);
-    let rows: Vec<(Uuid, String, String, Value, bool)> = sqlx::query_as(
+    let rows: Vec<(Uuid, String, String, Value, bool, bool)> = sqlx::query_as(
         "SELECT change.event, e.event_type, e.event_version, e.payload,
                 EXISTS (SELECT FROM events q
                          WHERE q.aggregate_type = $4 AND q.aggregate_id = change.stream
@@ -40,7 +42,10 @@ pub(crate) async fn before(
                          WHERE q.aggregate_type = $4 AND q.aggregate_id = change.stream
                            AND q.sequence < change.sequence
                            AND q.event_type IN ('booking.appointment.confirmed.v1',
-                                                'booking.appointment.reinstated.v1')) AS asked
+                                                'booking.appointment.reinstated.v1')) AS asked,
+                EXISTS (SELECT FROM events q
+                         WHERE q.aggregate_type = $4 AND q.aggregate_id = change.stream
+                           AND q.sequence = 1 AND q.payload ? 'waitlist_id') AS offered
            FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS change (event, stream, sequence)
           CROSS JOIN LATERAL (
                 SELECT event_type, event_version, payload FROM events
@@ -55,11 +60,11 @@ pub(crate) async fn before(
     .fetch_all(connection)
     .await?;
     let mut found = HashMap::with_capacity(rows.len());
-    for (event, kind, version, payload, asked) in rows {
+    for (event, kind, version, payload, asked, offered) in rows {
         let fact: AppointmentEvent =
             serde_json::from_value(domain::upcast(&kind, &version, payload))
                 .map_err(|error| Failure::Poison(error.into()))?;
-        let agreed = |(visit, revision)| (event, Agreed { visit, revision, asked });
+        let agreed = |(visit, revision)| (event, Agreed { visit, revision, asked, offered });
         found.extend(fact.agreed().map(agreed));
     }
     Ok(found)

@@ -1,7 +1,8 @@
 //! Effects of events: what is to be sent, when, and the proof of what became of it.
 //!
 //! `scheduler` folds events into the work table, `dispatcher` hands out what falls due, `notifier`
-//! sends, `expirer` ends requests that nobody answered. A rebuild runs none of them.
+//! sends, `expirer` ends requests that nobody answered, `waitlist` offers what becomes free. A rebuild runs
+//! none of them.
 
 mod agreed;
 mod dispatcher;
@@ -14,6 +15,7 @@ mod notifier;
 mod scheduler;
 mod since;
 mod smtp;
+mod waitlist;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -54,7 +56,8 @@ impl Default for Timing {
     }
 }
 
-/// Plans and hands out messages, and ends requests that nobody answered, until stopped.
+/// Plans and hands out messages, ends requests that nobody answered and offers what becomes free, until
+/// stopped.
 pub async fn schedule(
     commands: Commands,
     broker: Broker,
@@ -63,13 +66,17 @@ pub async fn schedule(
 ) {
     let log: Log = commands.log().clone();
     let database = log.database().clone();
-    let expirer = expirer::Expirer::new(database.clone(), commands);
+    let expirer = expirer::Expirer::new(database.clone(), commands.clone());
+    let offerer = waitlist::Offerer::new(database.clone(), commands);
+    let waker = consumer::Reacting(waitlist::Waker);
     let reactor = consumer::Reacting(scheduler::Scheduler);
     let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), Arc::clone(&notifier));
     tokio::join!(
-        consumer::run(reactor, database.clone(), broker, stop.clone()),
+        consumer::run(reactor, database.clone(), broker.clone(), stop.clone()),
+        consumer::run(waker, database.clone(), broker, stop.clone()),
         dispatcher.run(stop.clone()),
         expirer.run(stop.clone()),
+        offerer.run(stop.clone()),
         housekeeping::run(database, stop),
     );
     notifier.drain().await;

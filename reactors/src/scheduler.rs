@@ -174,16 +174,19 @@ fn staff_of(visit: &Visit) -> Vec<StaffId> {
     visit.held().into_iter().map(|held| held.staff_id).collect()
 }
 
-/// The message that says what happened to a visit that was only `asked` for, or agreed; `None` when
-/// nobody need be told.
-const fn message_of(fact: &AppointmentEvent, asked: bool) -> Option<Kind> {
+/// The message that says what happened to a visit; `None` when nobody need be told.
+fn message_of(fact: &AppointmentEvent, before: Option<&Agreed>) -> Option<Kind> {
     match fact {
         AppointmentEvent::Booked { .. }
         | AppointmentEvent::Reinstated { .. }
         | AppointmentEvent::Confirmed {} => Some(Kind::Confirmation),
+        AppointmentEvent::Requested { waitlist_id: Some(_), .. } => Some(Kind::Offered),
         AppointmentEvent::Requested { .. } => Some(Kind::Requested),
-        AppointmentEvent::Rescheduled { .. } if asked => Some(Kind::Requested),
-        AppointmentEvent::Rescheduled { .. } => Some(Kind::Rescheduled),
+        AppointmentEvent::Rescheduled { .. } => Some(match before {
+            Some(Agreed { asked: true, offered: true, .. }) => Kind::Offered,
+            Some(Agreed { asked: true, .. }) => Kind::Requested,
+            Some(Agreed { .. }) | None => Kind::Rescheduled,
+        }),
         AppointmentEvent::Declined {} => Some(Kind::Declined),
         AppointmentEvent::Expired {} => Some(Kind::Expired),
         AppointmentEvent::Cancelled {} => Some(Kind::Cancellation),
@@ -197,7 +200,7 @@ fn what_follows(
     before: &mut HashMap<Uuid, Agreed>,
 ) -> Result<Follows, Failure> {
     let before = before.remove(&event.event_id);
-    let kind = message_of(&fact, before.as_ref().is_some_and(|before| before.asked));
+    let kind = message_of(&fact, before.as_ref());
     let moved = matches!(fact, AppointmentEvent::Rescheduled { .. });
     let was = before.as_ref().filter(|_| moved).map(|before| staff_of(&before.visit));
     let missing = || Failure::Poison("a visit ended that was never agreed".into());

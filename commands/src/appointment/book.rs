@@ -1,5 +1,5 @@
 use domain::{
-    AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, Zone,
+    AppointmentId, FieldError, Fields, LocalTimeError, Money, ServiceId, StaffId, WaitlistId, Zone,
     appointment::{InSeries, Part, Status, Subject, Visit},
     availability::{Asked, MOST_FURTHER, Refusal, Waived},
     business::Answers,
@@ -58,6 +58,9 @@ pub struct BookAppointment {
     /// Of which series; single visits alone are decided by another process.
     #[serde(skip)]
     pub series: Option<InSeries>,
+    /// The guest of the waitlist whom the time is offered to: then it is asked of that guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waitlist_id: Option<WaitlistId>,
 }
 
 /// A service that follows the first.

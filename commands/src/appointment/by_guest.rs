@@ -24,6 +24,15 @@ pub struct CancelByGuest {
     pub reason: Option<String>,
 }
 
+/// A guest takes what was offered to them.
+#[derive(Debug, Clone, Copy)]
+pub struct AcceptByGuest {
+    /// Which.
+    pub appointment_id: AppointmentId,
+    /// The version that the guest saw. The change is made on it or not at all, so it can be made once.
+    pub version: u64,
+}
+
 /// Why a guest's change was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuestRefused {
@@ -83,6 +92,36 @@ impl Commands {
         let reason = cancel.reason.as_deref();
         let position = self.commit_with_reason(&unit, id, reason, context).await?;
         Ok(Done::new((), position))
+    }
+
+    /// Agrees to an offer on behalf of the guest who waited for it, once.
+    ///
+    /// # Errors
+    /// The rule that refused, or the store.
+    #[tracing::instrument(skip_all, fields(appointment.id = %accept.appointment_id))]
+    pub async fn accept_by_guest(
+        &self,
+        accept: &AcceptByGuest,
+        context: &CommandContext,
+    ) -> Result<Done<()>, CommandError<GuestRefused>> {
+        let _turn = self.turn(context.business_id).await?;
+        let attempt = || self.try_accept(accept, context);
+        until_decided("accept_by_guest", attempt, |_| None).await
+    }
+
+    async fn try_accept(
+        &self,
+        accept: &AcceptByGuest,
+        context: &CommandContext,
+    ) -> Result<Done<()>, Attempt<GuestRefused>> {
+        let id = accept.appointment_id;
+        let Seen { appointment, .. } = self.seen(id, accept.version, context).await?;
+        let refused = |error: AppointmentError| Attempt::Refused(GuestRefused::from(error));
+        let events = appointment.state.decide(AppointmentCommand::Accept).map_err(refused)?;
+        let mut unit = UnitOfWork::new(context.clone());
+        unit.append(&appointment, events)?;
+        unit.answer_request(id);
+        Ok(Done::new((), self.log.commit(&unit).await?))
     }
 
     /// Reads what the guest's change is decided on. Whoever was faster made another version: that the

@@ -127,10 +127,13 @@ pub(super) fn decide(
     let visit = planned.visit(&shape, customer.id(), reminders, &profile.timezone);
     let visit = visit.ok_or_else(|| CommitError::Store("a plan of nothing".into()))?;
     let visit = Visit { series: book.series, ..visit };
-    let asks = shape.steps().iter().any(|step| step.service.requires_approval)
-        && matches!(context.actor, Actor::Guest);
-    let expires_at =
-        asks.then(|| profile.booking_policy.request_expires_at(context.now, visit.slot.start()));
+    let (rules, begins) = (&profile.booking_policy, visit.slot.start());
+    let wanted = shape.steps().iter().any(|step| step.service.requires_approval);
+    let expires_at = match (book.waitlist_id, &context.actor) {
+        (Some(_), _) => Some(rules.offer_expires_at(context.now, begins)),
+        (None, Actor::Guest) if wanted => Some(rules.request_expires_at(context.now, begins)),
+        (None, Actor::Guest | Actor::User(_) | Actor::System(_)) => None,
+    };
     let booked = Booked::of(book.appointment_id, &visit, expires_at);
     let mut unit = UnitOfWork::new(context.clone());
     let holding = Holding { id: book.appointment_id, from: None, to: Some(&visit), meeting: &[] };
@@ -243,7 +246,8 @@ fn agree(
         None => AppointmentCommand::Book { visit, choice },
         Some(expires_at) => {
             unit.ask(PendingRequest { appointment_id: book.appointment_id, expires_at });
-            AppointmentCommand::Request { visit, choice, expires_at }
+            let waitlist_id = book.waitlist_id;
+            AppointmentCommand::Request { visit, choice, expires_at, waitlist_id }
         }
     };
     let events = fresh.state.decide(command).map_err(|error| CommitError::Store(error.into()))?;

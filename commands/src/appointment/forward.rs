@@ -264,6 +264,7 @@ mod tests {
             answers: Answers::default(),
             subjects: vec![],
             series: None,
+            waitlist_id: None,
         };
         let context = CommandContext {
             business_id: BusinessId::new(Uuid::from_u128(4)),

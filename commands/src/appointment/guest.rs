@@ -26,7 +26,7 @@ pub struct Guest {
 impl Guest {
     /// # Errors
     /// Every field that breaks a rule.
-    pub(super) fn validate(&self) -> Result<(), Vec<FieldError>> {
+    pub(crate) fn validate(&self) -> Result<(), Vec<FieldError>> {
         let mut fields = Fields::default();
         fields.line("customer.name", &self.name, 120);
         if let Some(email) = &self.email {
@@ -66,7 +66,7 @@ impl Customer {
 impl Guest {
     /// By what a guest is found again: the phone number counts only without an e-mail address, because
     /// families share one.
-    pub(super) fn address(&self) -> Option<GuestAddress> {
+    pub(crate) fn address(&self) -> Option<GuestAddress> {
         let email = self.email.as_deref().map(GuestAddress::email);
         email.or_else(|| self.phone.as_deref().map(GuestAddress::phone))
     }

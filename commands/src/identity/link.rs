@@ -1,8 +1,8 @@
-//! Manage links, the nonces of changes, and the links of calendar feeds. All are computed anew whenever
+//! Manage links, the nonces of changes, and the links of calendar feeds and of the waitlist. All are computed anew whenever
 //! they are needed and never stored: whoever reads the tables or the log of events cannot use anybody's.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{AppointmentId, StaffId};
+use domain::{AppointmentId, StaffId, WaitlistId};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
@@ -105,6 +105,18 @@ impl Links {
     #[must_use]
     pub fn fed(&self, text: &str) -> Option<StaffId> {
         self.meant(Audience::Feed, text).map(StaffId::new)
+    }
+
+    /// The link of an entry of the waitlist, as text that can stand in a URL.
+    #[must_use]
+    pub fn wait(&self, waitlist_id: WaitlistId) -> String {
+        self.named(Audience::Wait, waitlist_id.uuid(), GENERATION)
+    }
+
+    /// Whose entry a link stands for; nothing when it is not one of ours, or not any more.
+    #[must_use]
+    pub fn waiting(&self, text: &str) -> Option<WaitlistId> {
+        self.meant(Audience::Wait, text).map(WaitlistId::new)
     }
 
     /// Authorises one change by the holder of this link, of the appointment at this version. Every change
@@ -268,6 +280,11 @@ mod tests {
         assert_eq!(links.fed(&feed), Some(staff_id));
         assert_eq!((links.managed(&nonce), links.managed(&feed)), (None, None));
         assert_eq!((links.fed(&nonce), links.fed(&links.manage(link))), (None, None));
+        let waitlist_id = WaitlistId::new(link.appointment_id.uuid());
+        let wait = links.wait(waitlist_id);
+        assert_eq!(links.waiting(&wait), Some(waitlist_id));
+        assert_eq!((links.managed(&wait), links.fed(&wait)), (None, None));
+        assert_eq!((links.waiting(&links.manage(link)), links.waiting(&feed)), (None, None));
         assert_eq!(links.version(link, &links.manage(link), now), Err(NonceRefused::Forged));
     }
 }

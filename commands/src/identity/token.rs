@@ -22,6 +22,8 @@ pub enum Audience {
     Change,
     /// Reading the calendar feed of a staff member.
     Feed,
+    /// Waiting for a time to become free, as a guest.
+    Wait,
 }
 
 impl Audience {
@@ -31,6 +33,7 @@ impl Audience {
             Self::Manage => "manage",
             Self::Change => "change",
             Self::Feed => "feed",
+            Self::Wait => "wait",
         }
     }
 }

@@ -29,6 +29,7 @@ fn booking() -> BookAppointment {
         answers: domain::business::Answers::default(),
         subjects: vec![],
         series: None,
+        waitlist_id: None,
     }
 }
 

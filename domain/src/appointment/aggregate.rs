@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{AppointmentCommand, AppointmentError, AppointmentEvent, Used, Visit};
-use crate::{Decide, TimeSlot, pure::pure_aggregate};
+use crate::{Decide, TimeSlot, WaitlistId, pure::pure_aggregate};
 
 /// Where in its life a visit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,9 +82,12 @@ pub enum Appointment {
         moves: u32,
         /// When it was to be before it was moved last.
         previous: Option<TimeSlot>,
-        /// Until when the business may answer a request; its time is kept until an event says so.
+        /// Until when a request may be answered; its time is kept until an event says so.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<Timestamp>,
+        /// Whom it was offered to, when it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offered_to: Option<WaitlistId>,
     },
 }
 
@@ -127,13 +130,28 @@ impl Appointment {
         }
     }
 
-    /// Until when the business may answer, while it is asked for.
+    /// Until when it may be answered, while it is asked for.
     #[must_use]
     pub const fn expires_at(&self) -> Option<Timestamp> {
         match self {
             Self::Unbooked => None,
             Self::Known { expires_at, .. } => *expires_at,
         }
+    }
+
+    /// Whom it was offered to: while it is asked for that guest answers, and not the business.
+    #[must_use]
+    pub const fn offered_to(&self) -> Option<WaitlistId> {
+        match self {
+            Self::Unbooked => None,
+            Self::Known { offered_to, .. } => *offered_to,
+        }
+    }
+
+    /// Whether it waits for the answer of the guest to whom it was offered.
+    #[must_use]
+    pub const fn is_offered(&self) -> bool {
+        self.offered_to().is_some() && self.expires_at().is_some()
     }
 
     fn reschedule(
@@ -253,6 +271,16 @@ impl Appointment {
         }
     }
 
+    /// As with all that guests change by their link, what is already so is refused.
+    fn accept(&self) -> Result<Vec<AppointmentEvent>, AppointmentError> {
+        let (_, status) = self.known().ok_or(AppointmentError::NotFound)?;
+        match (status, self.offered_to()) {
+            (Status::Requested, Some(_)) => Ok(vec![AppointmentEvent::Confirmed {}]),
+            (Status::Requested, None) => Err(AppointmentError::NotAnOffer),
+            _ => Err(AppointmentError::WrongState { status }),
+        }
+    }
+
     /// A request lapses when its time is over, not earlier.
     fn expire(&self, now: Timestamp) -> Result<Vec<AppointmentEvent>, AppointmentError> {
         match (self.known(), self.expires_at()) {
@@ -289,14 +317,16 @@ impl Decide for Appointment {
                 Status::Booked,
                 AppointmentEvent::Booked { visit, choice },
             ),
-            AppointmentCommand::Request { visit, choice, expires_at } => self.begin(
+            AppointmentCommand::Request { visit, choice, expires_at, waitlist_id } => self.begin(
                 &visit.clone(),
                 Status::Requested,
-                AppointmentEvent::Requested { visit, choice, expires_at },
+                AppointmentEvent::Requested { visit, choice, expires_at, waitlist_id },
             ),
+            AppointmentCommand::Confirm if self.is_offered() => Err(AppointmentError::AwaitsGuest),
             AppointmentCommand::Confirm => {
                 self.step(&[Status::Requested], Status::Booked, AppointmentEvent::Confirmed {})
             }
+            AppointmentCommand::Accept => self.accept(),
             AppointmentCommand::Decline => {
                 self.step(&[Status::Requested], Status::Declined, AppointmentEvent::Declined {})
             }
@@ -323,19 +353,19 @@ impl Decide for Appointment {
     }
 
     fn evolve(&mut self, event: Self::Event) {
-        let begun = |visit, status, expires_at| {
+        let begun = |visit, status, expires_at, offered_to| {
             let (visit, revision, moves, previous) = (Box::new(visit), 0, 0, None);
-            Self::Known { visit, status, revision, moves, previous, expires_at }
+            Self::Known { visit, status, revision, moves, previous, expires_at, offered_to }
         };
         if let AppointmentEvent::Booked { visit, .. } = event {
-            *self = begun(visit, Status::Booked, None);
+            *self = begun(visit, Status::Booked, None, None);
             return;
         }
-        if let AppointmentEvent::Requested { visit, expires_at, .. } = event {
-            *self = begun(visit, Status::Requested, Some(expires_at));
+        if let AppointmentEvent::Requested { visit, expires_at, waitlist_id, .. } = event {
+            *self = begun(visit, Status::Requested, Some(expires_at), waitlist_id);
             return;
         }
-        let Self::Known { visit, status, revision, moves, previous, expires_at } = self else {
+        let Self::Known { visit, status, revision, moves, previous, expires_at, .. } = self else {
             return;
         };
         match event {

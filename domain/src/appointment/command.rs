@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 
 use super::{StaffChoice, Used, Visit};
+use crate::WaitlistId;
 
 /// What can be asked of an appointment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +19,15 @@ pub enum AppointmentCommand {
         visit: Visit,
         /// How the staff member was found; `None` when the guest named one.
         choice: Option<StaffChoice>,
-        /// Until when the business may answer.
+        /// Until when it may be answered.
         expires_at: Timestamp,
+        /// Whom it is offered to; `None` when a guest asks the business.
+        waitlist_id: Option<WaitlistId>,
     },
     /// The business agrees to what was asked for.
     Confirm,
+    /// The guest takes what was offered to them.
+    Accept,
     /// The business does not take what was asked for.
     Decline,
     /// Nobody answered in time.

@@ -17,6 +17,12 @@ pub enum AppointmentError {
         /// What it is now.
         status: Status,
     },
+    /// It is offered to a guest, who has to take it.
+    #[error("the appointment is offered to a guest, who has to accept it")]
+    AwaitsGuest,
+    /// Nobody offered it: the business has to confirm it.
+    #[error("the appointment is not an offer")]
+    NotAnOffer,
     /// The business wants to know earlier.
     #[error("guests can cancel until {deadline}, {notice_minutes} minutes before the start")]
     TooLateToCancel {

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{StaffChoice, Visit};
-use crate::{TimeSlot, pure::event_types};
+use crate::{TimeSlot, WaitlistId, pure::event_types};
 
 /// Past tense, one variant per fact. Stored for ever: add, never change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +23,13 @@ pub enum AppointmentEvent {
         /// How the staff member was found; absent when the guest named one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         choice: Option<StaffChoice>,
-        /// Until when the business may answer.
+        /// Until when it may be answered.
         expires_at: Timestamp,
+        /// When it is an offer to a guest who waited: that guest answers, and not the business.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waitlist_id: Option<WaitlistId>,
     },
-    /// The business agreed to what was asked for.
+    /// Whoever was asked agreed: the business, or the guest to whom it was offered.
     Confirmed {},
     /// The business does not take it. The reason is personal and kept outside the events.
     Declined {},

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Currency, CustomerId, Decide, Money, ServiceId, StaffId, TimeSlot};
+use crate::{Currency, CustomerId, Decide, Money, ServiceId, StaffId, TimeSlot, WaitlistId};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -216,11 +216,16 @@ fn a_guest_moves_their_visit_as_far_ahead_as_the_business_asks_for() {
 const EXPIRY: &str = "2026-03-02T08:00:00Z";
 
 fn requested() -> AppointmentEvent {
-    AppointmentEvent::Requested { visit: visit(), choice: None, expires_at: at(EXPIRY) }
+    AppointmentEvent::Requested {
+        visit: visit(),
+        choice: None,
+        expires_at: at(EXPIRY),
+        waitlist_id: None,
+    }
 }
 
 fn asking(visit: Visit) -> AppointmentCommand {
-    AppointmentCommand::Request { visit, choice: None, expires_at: at(EXPIRY) }
+    AppointmentCommand::Request { visit, choice: None, expires_at: at(EXPIRY), waitlist_id: None }
 }
 
 #[test]
@@ -323,4 +328,33 @@ fn what_was_declined_or_expired_is_not_booked_again_and_what_was_called_off_is()
     given(vec![requested(), AppointmentEvent::Cancelled {}])
         .when(asked)
         .then_expect_events(vec![AppointmentEvent::Reinstated { visit: visit(), revision: 1 }]);
+}
+
+#[test]
+fn what_is_offered_is_taken_by_its_guest_and_by_nobody_else() {
+    let offered = AppointmentEvent::Requested {
+        visit: visit(),
+        choice: None,
+        expires_at: at(EXPIRY),
+        waitlist_id: Some(WaitlistId::new(Uuid::from_u128(9))),
+    };
+    let (confirmed, accept) = (AppointmentEvent::Confirmed {}, AppointmentCommand::Accept);
+    given(vec![offered.clone()]).when(accept.clone()).then_expect_events(vec![confirmed.clone()]);
+    given(vec![offered.clone()])
+        .when(AppointmentCommand::Confirm)
+        .then_expect_error(AppointmentError::AwaitsGuest);
+    given(vec![offered.clone()])
+        .when(AppointmentCommand::Decline)
+        .then_expect_events(vec![AppointmentEvent::Declined {}]);
+    // Nobody agrees to their own request.
+    given(vec![requested()]).when(accept.clone()).then_expect_error(AppointmentError::NotAnOffer);
+    for (event, status) in [
+        (confirmed, Status::Booked),
+        (AppointmentEvent::Expired {}, Status::Expired),
+        (AppointmentEvent::Cancelled {}, Status::Cancelled),
+    ] {
+        given(vec![offered.clone(), event])
+            .when(accept.clone())
+            .then_expect_error(AppointmentError::WrongState { status });
+    }
 }

@@ -72,6 +72,10 @@ pub struct BookingPolicy {
     /// begins at the latest.
     #[serde(default = "default_request_expiry", skip_serializing_if = "is_default_request_expiry")]
     pub request_expires_minutes: u32,
+    /// How long a guest of the waitlist may take to accept an offer, in minutes. It expires when the
+    /// visit begins at the latest.
+    #[serde(default = "default_offer_expiry", skip_serializing_if = "is_default_offer_expiry")]
+    pub waitlist_offer_minutes: u32,
     /// So many visits may begin in one local day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_per_day: Option<u32>,
@@ -85,8 +89,16 @@ pub(super) const MAX_NOTICE: i64 = 366 * 24 * 60;
 /// Two years, in days.
 pub(super) const MAX_WINDOW: i64 = 730;
 
+fn until(now: Timestamp, minutes: u32, start: Timestamp) -> Timestamp {
+    let patience = SignedDuration::from_mins(minutes.into());
+    now.checked_add(patience).map_or(start, |until| until.min(start))
+}
+
 /// Thirty days.
 const MAX_REQUEST_EXPIRY: i64 = 30 * 24 * 60;
+
+/// A week: somebody else may want the time.
+const MAX_OFFER_EXPIRY: i64 = 7 * 24 * 60;
 
 const fn default_window() -> u32 {
     90
@@ -102,6 +114,16 @@ const fn is_default_request_expiry(minutes: &u32) -> bool {
     *minutes == default_request_expiry()
 }
 
+/// Two hours.
+const fn default_offer_expiry() -> u32 {
+    2 * 60
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_default_offer_expiry(minutes: &u32) -> bool {
+    *minutes == default_offer_expiry()
+}
+
 impl Default for BookingPolicy {
     fn default() -> Self {
         Self {
@@ -113,6 +135,7 @@ impl Default for BookingPolicy {
             cancel_notice_minutes: 0,
             reschedule_limit: None,
             request_expires_minutes: default_request_expiry(),
+            waitlist_offer_minutes: default_offer_expiry(),
             max_per_day: None,
             max_per_week: None,
         }
@@ -131,6 +154,7 @@ pub struct PolicyChange {
     pub cancel_notice_minutes: Option<u32>,
     pub reschedule_limit: Option<Option<u32>>,
     pub request_expires_minutes: Option<u32>,
+    pub waitlist_offer_minutes: Option<u32>,
     pub max_per_day: Option<Option<u32>>,
     pub max_per_week: Option<Option<u32>>,
 }
@@ -150,6 +174,9 @@ impl BookingPolicy {
             request_expires_minutes: change
                 .request_expires_minutes
                 .unwrap_or(self.request_expires_minutes),
+            waitlist_offer_minutes: change
+                .waitlist_offer_minutes
+                .unwrap_or(self.waitlist_offer_minutes),
             max_per_day: change.max_per_day.unwrap_or(self.max_per_day),
             max_per_week: change.max_per_week.unwrap_or(self.max_per_week),
         }
@@ -168,8 +195,13 @@ impl BookingPolicy {
     /// visit.
     #[must_use]
     pub fn request_expires_at(&self, now: Timestamp, start: Timestamp) -> Timestamp {
-        let patience = SignedDuration::from_mins(self.request_expires_minutes.into());
-        now.checked_add(patience).map_or(start, |until| until.min(start))
+        until(now, self.request_expires_minutes, start)
+    }
+
+    /// Until when an offer to a guest of the waitlist that is made `now` may be accepted.
+    #[must_use]
+    pub fn offer_expires_at(&self, now: Timestamp, start: Timestamp) -> Timestamp {
+        until(now, self.waitlist_offer_minutes, start)
     }
 
     /// How many visits the business takes in a day and in a week.
@@ -205,6 +237,13 @@ impl BookingPolicy {
             self.request_expires_minutes.into(),
             5,
             MAX_REQUEST_EXPIRY,
+            "minutes",
+        );
+        fields.range(
+            "booking_policy.waitlist_offer_minutes",
+            self.waitlist_offer_minutes.into(),
+            5,
+            MAX_OFFER_EXPIRY,
             "minutes",
         );
         self.limits().validate(fields, "booking_policy.");

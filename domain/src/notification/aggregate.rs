@@ -74,6 +74,7 @@ impl Decide for Notification {
                 | Kind::Rescheduled
                 | Kind::Cancellation
                 | Kind::Requested
+                | Kind::Offered
                 | Kind::Declined
                 | Kind::Expired
                 | Kind::HostBooked

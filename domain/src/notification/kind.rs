@@ -18,6 +18,8 @@ pub enum Kind {
     Cancellation,
     /// "We have your request."
     Requested,
+    /// "A time has become free."
+    Offered,
     /// "We cannot take your request."
     Declined,
     /// "Your request was not answered in time."
@@ -54,12 +56,13 @@ impl Recipient {
 
 impl Kind {
     /// Each of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Confirmation,
         Self::Reminder,
         Self::Rescheduled,
         Self::Cancellation,
         Self::Requested,
+        Self::Offered,
         Self::Declined,
         Self::Expired,
         Self::HostBooked,
@@ -83,7 +86,9 @@ impl Kind {
             | Self::Rescheduled
             | Self::HostBooked
             | Self::HostRescheduled => matches!(status, Status::Booked),
-            Self::Requested | Self::HostRequested => matches!(status, Status::Requested),
+            Self::Requested | Self::Offered | Self::HostRequested => {
+                matches!(status, Status::Requested)
+            }
             Self::Cancellation | Self::HostCancelled => matches!(status, Status::Cancelled),
             Self::Declined => matches!(status, Status::Declined),
             Self::Expired => matches!(status, Status::Expired),
@@ -117,6 +122,7 @@ impl Kind {
             | Self::Rescheduled
             | Self::Cancellation
             | Self::Requested
+            | Self::Offered
             | Self::Declined
             | Self::Expired => Recipient::Guest,
             Self::HostBooked
@@ -127,7 +133,7 @@ impl Kind {
     }
 
     /// What the host is told when guests are told this. That a request was declined or not answered
-    /// they know.
+    /// they know, and an offer concerns them once it is accepted.
     #[must_use]
     pub const fn for_host(self) -> Option<Self> {
         match self {
@@ -136,6 +142,7 @@ impl Kind {
             Self::Rescheduled => Some(Self::HostRescheduled),
             Self::Cancellation => Some(Self::HostCancelled),
             Self::Reminder
+            | Self::Offered
             | Self::Declined
             | Self::Expired
             | Self::HostBooked
@@ -154,6 +161,7 @@ impl Kind {
             Self::Rescheduled => "rescheduled",
             Self::Cancellation => "cancellation",
             Self::Requested => "requested",
+            Self::Offered => "offered",
             Self::Declined => "declined",
             Self::Expired => "expired",
             Self::HostBooked => "host_booked",

@@ -70,6 +70,17 @@ fn a_cancelled_message_does_not_fall_due() {
 }
 
 #[test]
+fn a_kind_is_found_by_its_name() {
+    for kind in [Kind::Confirmation, Kind::Reminder, Kind::Rescheduled, Kind::Requested] {
+        assert_eq!(Kind::named(kind.as_str()), Some(kind));
+    }
+    for kind in [Kind::Offered, Kind::Declined, Kind::Expired] {
+        assert_eq!(Kind::named(kind.as_str()), Some(kind));
+    }
+    assert_eq!(Kind::named("postcard"), None);
+}
+
+#[test]
 fn the_id_follows_from_what_is_sent() {
     let reminder = plan(Kind::Reminder);
     assert_eq!(notification_id(&reminder), notification_id(&reminder.clone()));

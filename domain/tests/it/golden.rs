@@ -8,7 +8,7 @@ use domain::{
     customer::CustomerEvent, notification::NotificationEvent,
     resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
     staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
-    subscription::SubscriptionEvent, upcast, user::UserEvent,
+    subscription::SubscriptionEvent, upcast, user::UserEvent, waitlist::WaitlistEvent,
 };
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ fn read<E: DomainEvent>(name: &str, stored: &Value) -> (String, Value) {
 
 fn by_stream(name: &str, stored: &Value) -> (String, Value) {
     type Reader = fn(&str, &Value) -> (String, Value);
-    let readers: [(&[&str], Reader); 10] = [
+    let readers: [(&[&str], Reader); 11] = [
         (BusinessEvent::TYPES, read::<BusinessEvent>),
         (StaffScheduleEvent::TYPES, read::<StaffScheduleEvent>),
         (StaffCalendarEvent::TYPES, read::<StaffCalendarEvent>),
@@ -47,6 +47,7 @@ fn by_stream(name: &str, stored: &Value) -> (String, Value) {
         (SubscriptionEvent::TYPES, read::<SubscriptionEvent>),
         (NotificationEvent::TYPES, read::<NotificationEvent>),
         (UserEvent::TYPES, read::<UserEvent>),
+        (WaitlistEvent::TYPES, read::<WaitlistEvent>),
     ];
     let reader = readers.iter().find(|(types, _)| types.contains(&name));
     reader.unwrap_or_else(|| panic!("no stream has {name}")).1(name, stored)

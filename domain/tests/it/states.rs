@@ -1,7 +1,7 @@
 //! The state machine of an appointment, as `docs/states.md` shows it.
 
 use domain::{
-    Aggregate, Currency, CustomerId, Decide, Money, ServiceId, StaffId, TimeSlot,
+    Aggregate, Currency, CustomerId, Decide, Money, ServiceId, StaffId, TimeSlot, WaitlistId,
     appointment::{Appointment, AppointmentCommand, AppointmentEvent, Visit},
 };
 use jiff::Timestamp;
@@ -38,11 +38,22 @@ const AFTER: &str = "2026-03-02T10:00:00Z";
 fn states() -> Vec<(&'static str, Vec<AppointmentEvent>)> {
     let booked = || AppointmentEvent::Booked { visit: visit(START), choice: None };
     let expires_at = at(EXPIRY);
-    let requested =
-        || AppointmentEvent::Requested { visit: visit(START), choice: None, expires_at };
+    let requested = || AppointmentEvent::Requested {
+        visit: visit(START),
+        choice: None,
+        expires_at,
+        waitlist_id: None,
+    };
+    let offered = || AppointmentEvent::Requested {
+        visit: visit(START),
+        choice: None,
+        expires_at,
+        waitlist_id: Some(WaitlistId::new(Uuid::nil())),
+    };
     vec![
         ("nothing", vec![]),
         ("requested", vec![requested()]),
+        ("offered", vec![offered()]),
         ("booked", vec![booked()]),
         ("cancelled", vec![booked(), AppointmentEvent::Cancelled {}]),
         ("declined", vec![requested(), AppointmentEvent::Declined {}]),
@@ -62,9 +73,11 @@ fn commands() -> Vec<(&'static str, AppointmentCommand)> {
                 visit: visit(AFTER),
                 choice: None,
                 expires_at: at(EXPIRY),
+                waitlist_id: None,
             },
         ),
         ("confirm", AppointmentCommand::Confirm),
+        ("accept, by its guest", AppointmentCommand::Accept),
         ("decline", AppointmentCommand::Decline),
         ("expire", AppointmentCommand::Expire { now: at(EXPIRY) }),
         ("expire, too early", AppointmentCommand::Expire { now: before }),

@@ -193,7 +193,7 @@ pub(crate) struct ReminderAnswer {
     #[schema(value_type = String)]
     id: NotificationId,
     /// For the guest `confirmation`, `reminder`, `rescheduled`, `cancellation`, and of a request
-    /// `requested`, `declined` or `expired`; for the host `host_booked`, `host_requested`,
+    /// `requested`, `offered`, `declined` or `expired`; for the host `host_booked`, `host_requested`,
     /// `host_rescheduled` or `host_cancelled`.
     kind: String,
     /// `guest` or `host`.
@@ -369,6 +369,8 @@ pub(super) fn refusal(error: &AppointmentError) -> Problem {
         AppointmentError::NotFound => Problem::not_found(),
         AppointmentError::WrongState { status } => conflict(detail).with("state", status),
         AppointmentError::AlreadyBooked => conflict(detail),
+        AppointmentError::AwaitsGuest => Problem::new(StatusCode::CONFLICT, "awaits_guest", detail),
+        AppointmentError::NotAnOffer => Problem::new(StatusCode::CONFLICT, "not_an_offer", detail),
         AppointmentError::TooLateToCancel { deadline, notice_minutes } => {
             rule("too_late_to_cancel", detail)
                 .with("rule", "cancel_notice_minutes")

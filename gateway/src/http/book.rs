@@ -149,9 +149,9 @@ pub(crate) struct AlsoRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Customer {
-    name: String,
-    email: Option<String>,
-    phone: Option<String>,
+    pub(super) name: String,
+    pub(super) email: Option<String>,
+    pub(super) phone: Option<String>,
 }
 
 /// A booked visit.
@@ -221,6 +221,7 @@ impl BookRequest {
             answers: self.answers.clone(),
             subjects: self.subjects.iter().cloned().map(Into::into).collect(),
             series: None,
+            waitlist_id: None,
         })
     }
 
@@ -239,10 +240,7 @@ impl BookRequest {
             }
             (Some(key), _) | (None, Some(key)) => key,
         };
-        if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            let message = "must be 1 to 255 visible ASCII characters";
-            return Err(Problem::invalid_field("idempotency_key", message));
-        }
+        checked_key(key)?;
         let path = owner.map_or("/api/v1/public/book", |_rules| "/api/v1/appointments");
         let mut request = format!("POST {path} ").into_bytes();
         request.extend(serde_json::to_vec(self).unwrap_or_default());
@@ -251,6 +249,14 @@ impl BookRequest {
         }
         Ok(Some(IdempotencyKey::new(key.to_owned(), &request)))
     }
+}
+
+pub(super) fn checked_key(key: &str) -> Result<(), Problem> {
+    if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let message = "must be 1 to 255 visible ASCII characters";
+    Err(Problem::invalid_field("idempotency_key", message))
 }
 
 pub(super) fn start(text: &str) -> Result<Start, Problem> {

@@ -76,6 +76,8 @@ pub(crate) struct PolicyAnswer {
     reschedule_limit: Option<u32>,
     /// How long the business may take to answer a request; it expires when its visit begins at the latest.
     request_expires_minutes: u32,
+    /// How long a guest of the waitlist may take to accept an offer; it expires when its visit begins at the latest.
+    waitlist_offer_minutes: u32,
     /// So many visits may begin in one local day; null means no limit.
     max_per_day: Option<u32>,
     /// So many visits may begin in one local week, from Monday to Sunday; null means no limit.
@@ -93,6 +95,7 @@ impl From<&BookingPolicy> for PolicyAnswer {
             cancel_notice_minutes: policy.cancel_notice_minutes,
             reschedule_limit: policy.reschedule_limit,
             request_expires_minutes: policy.request_expires_minutes,
+            waitlist_offer_minutes: policy.waitlist_offer_minutes,
             max_per_day: policy.max_per_day,
             max_per_week: policy.max_per_week,
         }
@@ -188,6 +191,8 @@ pub(crate) struct PolicyPatch {
     reschedule_limit: Option<Option<u32>>,
     /// 5 to 43200 (30 days).
     request_expires_minutes: Option<u32>,
+    /// 5 to 10080 (7 days).
+    waitlist_offer_minutes: Option<u32>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     max_per_day: Option<Option<u32>>,
@@ -207,6 +212,7 @@ impl From<PolicyPatch> for PolicyChange {
             cancel_notice_minutes: patch.cancel_notice_minutes,
             reschedule_limit: patch.reschedule_limit,
             request_expires_minutes: patch.request_expires_minutes,
+            waitlist_offer_minutes: patch.waitlist_offer_minutes,
             max_per_day: patch.max_per_day,
             max_per_week: patch.max_per_week,
         }

@@ -9,7 +9,8 @@ use axum::{
 use commands::{
     CommandError,
     appointment::{
-        CancelByGuest, CancelTogether, GuestRefused, MoveRefused, RescheduleAppointment,
+        AcceptByGuest, CancelByGuest, CancelTogether, GuestRefused, MoveRefused,
+        RescheduleAppointment,
     },
     identity::NonceRefused,
 };
@@ -40,7 +41,7 @@ const NONCE_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 /// An appointment as its guest sees it.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
-    "appointment_id": "appt_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "status": "booked", "expires_at": null,
+    "appointment_id": "appt_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "status": "booked", "expires_at": null, "offered": false,
     "start": "2026-03-02T14:00:00Z", "end": "2026-03-02T14:30:00Z",
     "timezone": "America/New_York",
     "local_start": "2026-03-02T09:00:00-05:00", "local_end": "2026-03-02T09:30:00-05:00",
@@ -61,9 +62,11 @@ pub(crate) struct GuestAppointment {
     appointment_id: AppointmentId,
     /// `requested`, `booked`, `cancelled`, `declined`, `expired`, `completed` or `no_show`.
     status: &'static str,
-    /// Until when the business may answer a request; null for any other.
+    /// Until when a request may be answered; null for any other.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// Whether the guest may accept it: a time that became free is kept for them.
+    offered: bool,
     #[schema(value_type = String, format = DateTime)]
     start: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -304,6 +307,7 @@ impl GuestAppointment {
             appointment_id,
             status: view.status.as_str(),
             expires_at: view.expires_at,
+            offered: view.offered,
             start: view.visit.slot.start(),
             end: view.visit.slot.end(),
             business_time,
@@ -443,6 +447,42 @@ pub(crate) async fn cancel(
         done.map_err(|error| series::not_together(error, || spent(guest)))?.position
     };
     api.changed_by_guest(guest, position).await
+}
+
+/// By which view an offer is accepted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"nonce": "AAAAAAAAAAEAAAAAaaWqADdPbDG6kGd9xqXN30yY7CM"}))]
+pub(crate) struct GuestAcceptRequest {
+    /// From the view of this link. Good for one change.
+    nonce: String,
+}
+
+/// Accept what is offered behind a manage link, once. It is booked then, and reminders are planned.
+#[utoipa::path(post, path = "/api/v1/public/appointments/{link}/accept", tag = "public",
+    operation_id = "accept_appointment_as_guest",
+    params(("link" = String, Path, description = "the last part of `manage_url`; a secret")),
+    request_body = GuestAcceptRequest,
+    responses(
+        (status = 200, body = GuestAppointment),
+        (status = 409, body = Problem, description = "`wrong_state`: it is over; `not_an_offer`: the business \
+            has to confirm it"),
+        (status = 410, body = Problem, description = "`nonce_spent`: the appointment has changed since the \
+            nonce was given out, perhaps by this very request; `nonce_expired`"),
+        (status = 503, body = Problem)))]
+pub(crate) async fn accept(
+    guest: Guest,
+    State(api): State<Api>,
+    extract::Json(request): extract::Json<GuestAcceptRequest>,
+) -> Result<Written<GuestAppointment>, Problem> {
+    let context = context::command(guest.business_id, Actor::Guest);
+    let version = api.seen_version(guest, &request.nonce, context.now)?;
+    let accept = AcceptByGuest { appointment_id: guest.link.appointment_id, version };
+    let done = api.commands.accept_by_guest(&accept, &context).await;
+    let done = done.map_err(|error| refused(error, guest))?;
+    note_nonce(guest, "accepted");
+    let (version, body) = api.guest_view(guest).await?;
+    Ok(Written::new(StatusCode::OK, done.position, body).etag(version))
 }
 
 /// Move the appointment behind a manage link, once. Reminders are planned anew.

@@ -30,6 +30,7 @@ mod slots;
 mod slots_body;
 mod staff;
 mod time_off;
+mod waitlist;
 mod working_hours;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -47,6 +48,7 @@ use projections::{
     agenda::Agenda,
     availability::{Answers, Availability, SlotList},
     notifications::Notifications,
+    waitlist::Waitlist,
 };
 use streams::{Cursor, Database, broker::Broker};
 use tower_http::{
@@ -80,6 +82,7 @@ pub(crate) struct Rooms {
     pub(crate) positions: Positions,
     pub(crate) agenda: Agenda,
     pub(crate) notifications: Notifications,
+    pub(crate) waitlist: Waitlist,
     pub(crate) database: Database,
     pub(crate) broker: Broker,
 }
@@ -157,6 +160,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(customers::list))
         .routes(routes!(customers::get, customers::patch))
         .routes(routes!(customers::merge))
+        .routes(routes!(waitlist::list))
+        .routes(routes!(waitlist::remove))
         .routes(routes!(calendars::get))
         .routes(routes!(explain::explain_as_of))
         .routes(routes!(explain::explain))
@@ -170,8 +175,12 @@ fn by_link() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(manage::get))
         .routes(routes!(manage::cancel))
+        .routes(routes!(manage::accept))
         .routes(routes!(manage::reschedule))
         .routes(routes!(manage::calendar))
+        .routes(routes!(waitlist::join))
+        .routes(routes!(waitlist::see))
+        .routes(routes!(waitlist::leave))
         .routes(routes!(feeds::address))
         .routes(routes!(feeds::feed))
         .layer(middleware::map_response(manage::keep_secret))

@@ -346,7 +346,8 @@ async fn a_request_expires_within_moments_of_its_time() {
     let entries = salon.owner.read(&format!("{}/history", path(&id))).await.expect(200);
     let ended: Timestamp = text(&entries["items"][1]["at"]).parse().unwrap();
     let late = ended.duration_since(soon);
-    assert!((0..3_000).contains(&late.as_millis()), "{late}");
+    // A quarter of a second; more where others want the processors, too.
+    assert!((0..5_000).contains(&late.as_millis()), "{late}");
     assert!(process.metric("apptremind_request_expiry_lateness_seconds_count").await >= 1.0);
 }
 

@@ -261,6 +261,7 @@ POST services max_per_week {"name": "Cut", "duration_minutes": 30, "max_per_week
 PATCH profile booking_policy.request_expires_minutes {"booking_policy": {"request_expires_minutes": 4}}
 PATCH profile booking_policy.request_expires_minutes {"booking_policy": {"request_expires_minutes": 43201}}
 POST services requires_approval {"name": "Cut", "duration_minutes": 30, "requires_approval": "yes", "price": {"amount": 1, "currency": "USD"}}
+PATCH profile booking_policy.waitlist_offer_minutes {"booking_policy": {"waitlist_offer_minutes": 10081}}
 PATCH profile booking_policy.max_per_day {"booking_policy": {"max_per_day": 0}}
 PATCH profile booking_policy.max_per_week {"booking_policy": {"max_per_week": "many"}}
 POST staff service_ids[0] {"name": "Dana", "service_ids": [""]}

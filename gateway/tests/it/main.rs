@@ -39,4 +39,5 @@ mod stand;
 mod storm;
 mod tenancy;
 mod time_zones;
+mod waitlist;
 mod zone_matrix;

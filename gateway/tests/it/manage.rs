@@ -92,6 +92,7 @@ async fn a_guest_sees_their_visit_by_the_link_in_the_answer() {
     assert!((59..=60).contains(&left.as_mins()), "{left}");
     let expected = json!({
         "appointment_id": booked.id, "status": "booked", "expires_at": null,
+        "offered": false,
         "start": start, "end": end,
         "timezone": "America/New_York",
         "local_start": local(start, "America/New_York"), "local_end": local(end, "America/New_York"),

@@ -105,7 +105,7 @@ impl Addresses {
             let (code, text) = self.run(&["projections", "--json"]);
             let all: Vec<Value> = serde_json::from_str(&text).ok()?;
             let done = all.iter().all(|model| model["lag"] == 0 && model["halted"].is_null());
-            (code == 0 && done && all.len() == 4).then_some(())
+            (code == 0 && done && all.len() == 5).then_some(())
         })
         .await;
     }

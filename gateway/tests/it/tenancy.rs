@@ -1,5 +1,7 @@
 //! Every operation as everybody: nobody, a stranger, the owner of another business, staff, owner.
 
+mod requests;
+
 use std::collections::BTreeMap;
 
 use reqwest::Method;
@@ -59,6 +61,8 @@ struct Things {
     /// The path of a manage link, and the nonce that its view answered.
     managed: (String, String),
     feed: String,
+    /// An entry of the waitlist, and the path of its link.
+    waiting: (String, String),
     refresh_token: String,
 }
 
@@ -76,6 +80,7 @@ fn table(things: &Things) -> Vec<Operation> {
         feed,
         customers: [customer, other],
         refresh_token,
+        ..
     } = things;
     let one = |name: &'static str, access, path: String, body: Value, answer| Operation {
         name,
@@ -269,15 +274,6 @@ fn table(things: &Things) -> Vec<Operation> {
             json!({"start": start_in(2_050), "override": ["outside_hours"]}),
             200,
         ),
-        one(
-            "POST /api/v1/appointments/{id}/confirm",
-            Owner,
-            visit(0, "/confirm"),
-            json!(null),
-            200,
-        ),
-        // It is agreed already.
-        one("POST /api/v1/appointments/{id}/decline", Owner, visit(0, "/decline"), json!({}), 409),
         one("POST /api/v1/appointments/{id}/cancel", Owner, visit(0, "/cancel"), json!({}), 200),
         one(
             "POST /api/v1/appointments/{id}/reinstate",
@@ -409,6 +405,7 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let managed = (link, nonce);
     let path = format!("/api/v1/business/staff/{}/calendar-feed", salon.staff[0]);
     let feed = path_of(&salon.owner.read(&path).await.expect(200)["url"]);
+    let waiting = requests::waiting(&salon).await;
     let things = Things {
         salon,
         email,
@@ -419,6 +416,7 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
         customers,
         managed,
         feed,
+        waiting,
         refresh_token,
     };
     (things, begins)
@@ -467,7 +465,8 @@ async fn every_operation_is_for_whom_it_is_meant_and_for_nobody_else() {
     let nobody = process.client();
     let (things, begins) = things(&stand, &nobody).await;
     let owner = things.salon.owner.clone();
-    let table = table(&things);
+    let table: Vec<Operation> =
+        requests::operations(&things).into_iter().chain(table(&things)).collect();
     let listed: BTreeMap<String, Access> =
         table.iter().map(|operation| (operation.name.to_owned(), operation.access)).collect();
     assert_eq!(listed.len(), table.len(), "an operation stands in the table twice");

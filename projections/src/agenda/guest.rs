@@ -20,8 +20,10 @@ pub struct GuestView {
     pub status: Status,
     /// Sequence of its last event.
     pub version: u64,
-    /// Until when the business may answer a request.
+    /// Until when a request may be answered.
     pub expires_at: Option<Timestamp>,
+    /// Whether the guest is the one who answers.
+    pub offered: bool,
     /// How often it was moved.
     pub moves: u32,
     /// Where it is, as it is today.
@@ -61,6 +63,7 @@ impl Agenda {
             status,
             version: appointment.sequence,
             expires_at: appointment.state.expires_at(),
+            offered: appointment.state.is_offered(),
             moves: appointment.state.moves(),
             business: *business,
             timezone,

@@ -104,7 +104,9 @@ impl World {
         let (previous, expires_at) = (slot(0), visit.slot.start());
         let event = match (self.sequences.contains_key(&stream), what % 6) {
             (false, 0..3) => AppointmentEvent::Booked { visit, choice: None },
-            (false, _) => AppointmentEvent::Requested { visit, choice: None, expires_at },
+            (false, _) => {
+                AppointmentEvent::Requested { visit, choice: None, expires_at, waitlist_id: None }
+            }
             (true, 0) => AppointmentEvent::Cancelled {},
             (true, 1) => AppointmentEvent::Completed {},
             (true, 2) => AppointmentEvent::Confirmed {},

@@ -3,7 +3,7 @@ use minijinja::context;
 use projections::agenda::Contact;
 use serde_json::Value;
 
-use super::{About, Mail, Mails, TemplateError, brand, zone_of};
+use super::{About, Mail, Mails, TemplateError, brand, local, zone_of};
 
 impl Mails {
     /// To the guest. The kind names the template.
@@ -14,7 +14,7 @@ impl Mails {
         contact: &Contact,
         manage_url: &str,
     ) -> Result<Mail, TemplateError> {
-        let About { business, visit, previous } = *about;
+        let About { business, visit, previous, expires_at, offered } = *about;
         let (profile, zone) = (&business.profile.value, zone_of(contact));
         let service = about.service();
         let values = context! {
@@ -31,6 +31,8 @@ impl Mails {
             guest_was => previous.and_then(|before| about.there(before, zone.as_ref())),
             reason => &contact.cancel_reason,
             manage => manage(kind),
+            until => expires_at.map(|at| local(at, &profile.timezone)),
+            offered => offered,
             manage_url => manage_url,
             said => said(about, contact),
             subjects => contact.subjects.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
@@ -59,7 +61,9 @@ fn said(about: &About<'_>, contact: &Contact) -> Vec<(String, String)> {
 }
 
 const fn manage(kind: Kind) -> &'static str {
-    if matches!(kind, Kind::Declined | Kind::Expired) {
+    if matches!(kind, Kind::Offered) {
+        "Take it or leave it"
+    } else if matches!(kind, Kind::Declined | Kind::Expired) {
         "See your request"
     } else if kind.is_farewell() {
         "See your visit"
@@ -72,6 +76,7 @@ const fn news(kind: Kind) -> &'static str {
     match kind {
         Kind::Confirmation | Kind::HostBooked => "Booked",
         Kind::Requested | Kind::HostRequested => "Requested",
+        Kind::Offered => "Free now",
         Kind::Declined => "Declined",
         Kind::Expired => "Not confirmed",
         Kind::Reminder => "Reminder",

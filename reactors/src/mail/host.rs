@@ -14,7 +14,7 @@ impl Mails {
         contact: Option<&Contact>,
         by_guest: bool,
     ) -> Result<Mail, TemplateError> {
-        let About { business, visit, previous } = *about;
+        let About { business, visit, previous, .. } = *about;
         let service = about.service();
         let zone = contact.and_then(zone_of);
         let moved_from = previous.map(|before| before.staff_id).filter(|id| *id != visit.staff_id);
@@ -46,7 +46,9 @@ impl Mails {
 const fn headline(kind: Kind) -> &'static str {
     match kind {
         Kind::HostBooked | Kind::Confirmation | Kind::Reminder => "New booking",
-        Kind::HostRequested | Kind::Requested => "New request, please confirm or decline",
+        Kind::HostRequested | Kind::Requested | Kind::Offered => {
+            "New request, please confirm or decline"
+        }
         Kind::HostRescheduled | Kind::Rescheduled => "Booking moved",
         Kind::HostCancelled | Kind::Cancellation => "Booking cancelled",
         Kind::Declined | Kind::Expired => "Request ended",

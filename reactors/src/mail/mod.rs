@@ -33,7 +33,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 22] = [
+const TEMPLATES: [(&str, &str); 24] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
@@ -45,6 +45,8 @@ const TEMPLATES: [(&str, &str); 22] = [
     ("expired.txt", include_str!("templates/expired.txt")),
     ("host.html", include_str!("templates/host.html")),
     ("host.txt", include_str!("templates/host.txt")),
+    ("offered.html", include_str!("templates/offered.html")),
+    ("offered.txt", include_str!("templates/offered.txt")),
     ("reminder.html", include_str!("templates/reminder.html")),
     ("reminder.txt", include_str!("templates/reminder.txt")),
     ("requested.html", include_str!("templates/requested.html")),
@@ -67,6 +69,10 @@ pub(crate) struct About<'a> {
     pub(crate) visit: &'a Visit,
     /// What was agreed before it was moved.
     pub(crate) previous: Option<&'a Visit>,
+    /// Until when a request or an offer can be answered.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Whether it was offered to a guest who waited.
+    pub(crate) offered: bool,
 }
 
 impl Mails {

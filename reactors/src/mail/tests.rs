@@ -86,9 +86,16 @@ fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
         answers: serde_json::from_value(json!({"first": true, "size": "<large>"})).unwrap(),
         subjects: vec![Subject { name: "Rex".into(), notes: None }],
     };
+    let (expires_at, offered) = (Some(visit.slot.start()), kind == Kind::Offered);
     let moved = matches!(kind, Kind::Rescheduled | Kind::HostRescheduled);
     let previous = moved.then_some(&before);
-    let about = About { business: business.registered().unwrap(), visit: &visit, previous };
+    let about = About {
+        business: business.registered().unwrap(),
+        visit: &visit,
+        previous,
+        expires_at,
+        offered,
+    };
     let mails = Mails::try_new().unwrap();
     match kind.recipient() {
         Recipient::Guest => mails.to_guest(kind, &about, &contact, MANAGE_URL).unwrap(),
@@ -211,11 +218,16 @@ fn a_host_reads_what_it_was_before_and_why_it_is_not() {
 fn a_host_is_told_of_a_guest_who_was_erased_without_their_data() {
     let business = business(Profile::new("Salon".into(), "salon".into(), Zone::UTC));
     let visit = visit();
-    let about = About { business: business.registered().unwrap(), visit: &visit, previous: None };
+    let about = about(&business, &visit);
     let mails = Mails::try_new().unwrap();
     let mail = mails.to_host(Kind::HostBooked, &about, None, false).unwrap();
     assert!(mail.text.contains("When: Monday, 6 July 2026, 13:00 UTC"), "{}", mail.text);
     assert!(!mail.text.contains("Guest:"), "{}", mail.text);
+}
+
+fn about<'a>(business: &'a Business, visit: &'a Visit) -> About<'a> {
+    let business = business.registered().unwrap();
+    About { business, visit, previous: None, expires_at: None, offered: false }
 }
 
 #[test]
@@ -261,7 +273,7 @@ fn both_forms_have_every_fact_and_only_one_has_markup() {
 fn a_business_without_branding_has_plain_mails_without_pictures() {
     let business = business(Profile::new("Salon".into(), "salon".into(), Zone::UTC));
     let visit = visit();
-    let about = About { business: business.registered().unwrap(), visit: &visit, previous: None };
+    let about = about(&business, &visit);
     let mail = Mails::try_new().unwrap().to_host(Kind::HostBooked, &about, None, true).unwrap();
     assert!(mail.html.contains("background:#1d4ed8;color:#ffffff"), "{}", mail.html);
     assert!(!mail.html.contains("<img"), "{}", mail.html);

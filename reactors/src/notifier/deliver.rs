@@ -219,7 +219,8 @@ impl Notifier {
             Kind::Rescheduled | Kind::HostRescheduled | Kind::Requested | Kind::HostRequested
         );
         let previous = previous.as_ref().filter(|_| moved);
-        let about = About { business, visit, previous };
+        let (expires_at, offered) = (state.expires_at(), state.offered_to().is_some());
+        let about = About { business, visit, previous, expires_at, offered };
         if kind.recipient() == Recipient::Host {
             let by_guest = histories.events(&key).last().is_some_and(|e| e.actor == "guest");
             let to = self.hosts(work, &about).await?;

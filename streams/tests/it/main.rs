@@ -8,5 +8,6 @@ mod feed;
 mod group;
 mod log;
 mod places;
+mod requests;
 mod stock_reader;
 mod tally;
