@@ -101,6 +101,30 @@ async fn whoever_serves_is_told_who_comes_when_it_moves_and_why_it_is_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_who_serve_in_one_visit_are_told_in_one_mail() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = staffed(&process.client()).await;
+    let wash = json!({"name": "Wash", "duration_minutes": 10, "staff_ids": [salon.staff[1]],
+                      "price": {"amount": 1_000, "currency": "USD"}});
+    let wash = salon.owner.post("/api/v1/business/services", &wash).await.expect(201);
+    let mut body = salon.booking(0, start_in(3_000));
+    body["also"] = json!([{"service_id": wash["id"]}]);
+    let booked = salon.guest.post("/api/v1/public/book", &body).await.expect(201);
+    let id = text(&booked["appointment_id"]);
+    let hosts = mail_of(&stand, &salon, &id, "host_booked").await;
+    assert_eq!(hosts.to, STAFF);
+    let guests = mail_of(&stand, &salon, &id, "confirmation").await;
+    for mail in [hosts, guests] {
+        let words = mail.text.unwrap();
+        assert!(words.contains("What: Cut, Wash"), "{words}");
+        assert!(words.contains("With: Staff 0, Staff 1"), "{words}");
+    }
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_owner_is_told_for_whom_has_no_address_but_not_of_their_own_doing() {
     let stand = Stand::new().await;
     let process = stand.serve().await;

@@ -1,9 +1,8 @@
-use domain::{business::IntakeField, notification::Kind};
+use domain::notification::Kind;
 use minijinja::context;
 use projections::agenda::Contact;
-use serde_json::Value;
 
-use super::{About, Mail, Mails, TemplateError, brand, local, zone_of};
+use super::{About, Mail, Mails, TemplateError, brand, local, said, zone_of};
 
 impl Mails {
     /// To the guest. The kind names the template.
@@ -23,41 +22,24 @@ impl Mails {
             address => &profile.address,
             contact => &profile.contact,
             guest => &contact.name,
-            service => service,
-            staff => about.staff(visit.staff_id),
+            service => &service,
+            staff => about.staff(visit),
             when => about.when(),
             guest_when => about.there(visit, zone.as_ref()),
             was => about.was(),
             guest_was => previous.and_then(|before| about.there(before, zone.as_ref())),
             reason => &contact.cancel_reason,
+            said => said::answers(business, visit, contact),
+            subjects => said::subjects(contact),
             manage => manage(kind),
             until => expires_at.map(|at| local(at, &profile.timezone)),
             offered => offered,
             manage_url => manage_url,
-            said => said(about, contact),
-            subjects => contact.subjects.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
         };
-        let what = service.unwrap_or("your appointment");
+        let what = service.as_deref().unwrap_or("your appointment");
         let subject = format!("{}: {what} at {}", news(kind), profile.name);
         self.render(kind.as_str(), about, subject, &values)
     }
-}
-
-/// What the guest answered, each below its question, as the service asks it today.
-fn said(about: &About<'_>, contact: &Contact) -> Vec<(String, String)> {
-    let Some(service) = about.business.services.get(&about.visit.service_id) else {
-        return vec![];
-    };
-    let answer = |field: &IntakeField| {
-        let answer = match contact.answers.get(&field.key)? {
-            Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => return None,
-        };
-        Some((field.label.clone(), answer))
-    };
-    service.value.intake_fields.iter().filter_map(answer).collect()
 }
 
 const fn manage(kind: Kind) -> &'static str {

@@ -2,7 +2,7 @@ use domain::notification::Kind;
 use minijinja::context;
 use projections::agenda::Contact;
 
-use super::{About, Mail, Mails, TemplateError, brand, zone_of};
+use super::{About, Mail, Mails, TemplateError, brand, said, zone_of};
 
 impl Mails {
     /// To whoever serves. Never with the guest's link: it is theirs alone. `contact` is absent once it is
@@ -17,19 +17,21 @@ impl Mails {
         let About { business, visit, previous, .. } = *about;
         let service = about.service();
         let zone = contact.and_then(zone_of);
-        let moved_from = previous.map(|before| before.staff_id).filter(|id| *id != visit.staff_id);
+        let staff = about.staff(visit);
         let headline = headline(kind);
         let values = context! {
             brand => brand::values(&business.profile.value.branding),
             business => &business.profile.value.name,
             headline => headline,
             by => if by_guest { "the guest" } else { "the business" },
-            service => service,
-            staff => about.staff(visit.staff_id),
+            service => &service,
+            staff => &staff,
             when => about.when(),
             guest_when => about.there(visit, zone.as_ref()),
             was => about.was(),
-            was_with => moved_from.and_then(|id| about.staff(id)),
+            was_with => previous.and_then(|before| about.staff(before)).filter(|was| Some(was) != staff.as_ref()),
+            said => contact.map(|contact| said::answers(business, visit, contact)).unwrap_or_default(),
+            subjects => contact.map(said::subjects).unwrap_or_default(),
             guest => contact.map(|contact| &contact.name),
             email => contact.and_then(|contact| contact.email.as_ref()),
             phone => contact.and_then(|contact| contact.phone.as_ref()),
@@ -38,7 +40,8 @@ impl Mails {
                 .filter(|_| kind.is_farewell())
                 .and_then(|contact| contact.cancel_reason.as_ref()),
         };
-        let subject = format!("{headline}: {}, {}", service.unwrap_or("a visit"), about.when());
+        let subject =
+            format!("{headline}: {}, {}", service.as_deref().unwrap_or("a visit"), about.when());
         self.render("host", about, subject, &values)
     }
 }

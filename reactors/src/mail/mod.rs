@@ -3,8 +3,9 @@
 mod brand;
 mod guest;
 mod host;
+mod said;
 
-use domain::{StaffId, Zone, appointment::Visit, business::BusinessState};
+use domain::{Zone, appointment::Visit, business::BusinessState};
 use jiff::Timestamp;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use projections::agenda::Contact;
@@ -33,7 +34,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 24] = [
+const TEMPLATES: [(&str, &str); 25] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
@@ -56,6 +57,7 @@ const TEMPLATES: [(&str, &str); 24] = [
     ("row.html", include_str!("templates/row.html")),
     ("said.html", include_str!("templates/said.html")),
     ("said.txt", include_str!("templates/said.txt")),
+    ("sign_off.html", include_str!("templates/sign_off.html")),
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
 ];
@@ -110,15 +112,19 @@ impl Mails {
 }
 
 impl About<'_> {
-    /// A service may be gone by now; the visit stands all the same.
-    fn service(&self) -> Option<&str> {
-        let service = self.business.services.get(&self.visit.service_id);
-        service.map(|service| service.value.name.as_str())
+    /// What is done, one after the other. A service may be gone by now; the visit stands all the same.
+    fn service(&self) -> Option<String> {
+        let services = &self.business.services;
+        let parts = self.visit.parts();
+        let names = parts.iter().filter_map(|part| services.get(&part.service_id));
+        listed(names.map(|service| service.value.name.as_str()))
     }
 
-    /// So may the staff member.
-    fn staff(&self, staff_id: StaffId) -> Option<&str> {
-        self.business.staff.get(&staff_id).map(|member| member.value.name.as_str())
+    /// Who serves in a visit. They may be gone, too.
+    fn staff(&self, visit: &Visit) -> Option<String> {
+        let parts = visit.parts();
+        let names = parts.iter().filter_map(|part| self.business.staff.get(&part.staff_id));
+        listed(names.map(|member| member.value.name.as_str()))
     }
 
     /// In the time of the business.
@@ -139,6 +145,17 @@ impl About<'_> {
         let there = zone.map(|zone| local(visit.slot.start(), zone));
         there.filter(|there| *there != self.local(visit))
     }
+}
+
+/// Each name once.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut all: Vec<&str> = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// The guest's own zone, when they named one.

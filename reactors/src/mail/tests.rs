@@ -1,5 +1,6 @@
 use domain::{
-    Aggregate, Currency, CustomerId, Money, ServiceId, TimeSlot,
+    Aggregate, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot,
+    appointment::Part,
     business::{
         Branding, Business, BusinessEvent, IntakeField, IntakeKind, Profile, Service, StaffMember,
     },
@@ -45,9 +46,9 @@ fn business(profile: Profile) -> Business {
         required: false,
         choices: vec![],
     });
-    let service =
-        Service { intake_fields: asked.to_vec().into(), ..Service::new("Cut", 30, PRICE) };
+    let intake_fields = asked.to_vec().into();
     let service_id = ServiceId::new(Uuid::nil());
+    let service = Service { intake_fields, ..Service::new("Cut", 30, PRICE) };
     let mut business = Business::default();
     business.apply(BusinessEvent::Registered { profile });
     business.apply(BusinessEvent::ServiceAdded { service_id, service });
@@ -82,9 +83,9 @@ fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
         phone: Some("+1 555 0100".into()),
         timezone: timezone.map(str::to_owned),
         notes: Some("First line\n<b>second</b>".into()),
-        cancel_reason: Some("<i>ill</i>".into()),
         answers: serde_json::from_value(json!({"first": true, "size": "<large>"})).unwrap(),
         subjects: vec![Subject { name: "Rex".into(), notes: None }],
+        cancel_reason: Some("<i>ill</i>".into()),
     };
     let (expires_at, offered) = (Some(visit.slot.start()), kind == Kind::Offered);
     let moved = matches!(kind, Kind::Rescheduled | Kind::HostRescheduled);
@@ -280,10 +281,30 @@ fn a_business_without_branding_has_plain_mails_without_pictures() {
 }
 
 #[test]
-fn a_confirmation_says_what_the_guest_answered_and_for_whom_it_is() {
-    let mail = render(Kind::Confirmation, "Ada", None);
-    assert!(mail.text.contains("First visit? yes\nSize: <large>\n"), "{}", mail.text);
-    assert!(mail.text.contains("For: Rex"), "{}", mail.text);
-    assert!(mail.html.contains("&lt;large&gt;") && mail.html.contains("Rex"), "{}", mail.html);
-    assert!(!mail.text.contains("Other"), "{}", mail.text);
+fn the_confirmation_and_every_mail_to_the_host_repeat_what_the_guest_said() {
+    for kind in to_hosts().chain([Kind::Confirmation]) {
+        let mail = render(kind, "Ada", None);
+        let said = "For: Rex\nFirst visit? yes\nSize: <large>\n";
+        assert!(mail.text.contains(said), "{}", mail.text);
+        for part in ["Rex", "First visit?", "yes", "&lt;large&gt;"] {
+            assert!(mail.html.contains(part), "{part}: {}", mail.html);
+        }
+        assert!(!mail.text.contains("Other"), "{}", mail.text);
+    }
+    let reminder = render(Kind::Reminder, "Ada", None);
+    assert!(!reminder.text.contains("Rex"), "{}", reminder.text);
+}
+
+#[test]
+fn a_visit_of_several_services_names_all_of_them_and_all_who_serve() {
+    let mut business = business(Profile::new("Salon".into(), "salon".into(), Zone::UTC));
+    let (service_id, service) =
+        (ServiceId::new(Uuid::from_u128(1)), Service::new("Wash", 10, PRICE));
+    business.apply(BusinessEvent::ServiceAdded { service_id, service });
+    let first = *visit().parts().first().unwrap();
+    let second = Part { service_id, staff_id: StaffId::new(Uuid::from_u128(1)), ..first };
+    let visit = Visit { parts: vec![first, second], ..visit() };
+    let about = About { business: business.registered().unwrap(), visit: &visit, previous: None };
+    let mail = Mails::try_new().unwrap().to_host(Kind::HostBooked, &about, None, true).unwrap();
+    assert!(mail.text.contains("What: Cut, Wash\nWith: Dana, Olga\n"), "{}", mail.text);
 }
