@@ -130,8 +130,12 @@ fn a_mail_shows_business_time_and_the_guests_own_when_they_differ() {
 fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
     for kind in to_guests() {
         let mail = render(kind, "Ada", None);
-        let or_cancel = if kind.is_farewell() { "" } else { " or cancel" };
-        let line = format!("\nSee{or_cancel} your visit: {MANAGE_URL}\n");
+        let what = match kind {
+            Kind::Declined | Kind::Expired => "See your request",
+            kind if kind.is_farewell() => "See your visit",
+            _ => "See or cancel your visit",
+        };
+        let line = format!("\n{what}: {MANAGE_URL}\n");
         assert!(mail.text.contains(&line), "{}", mail.text);
         assert!(mail.html.contains(&format!("href=\"{MANAGE_URL}\"")), "{}", mail.html);
         for part in [&mail.text, &mail.html] {
