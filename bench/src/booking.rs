@@ -142,7 +142,7 @@ async fn spread(
 }
 
 /// Every slot was free, so a refusal is as wrong as a failure.
-fn note_failures(table: &mut Table, what: &str, series: &Series) {
+pub(crate) fn note_failures(table: &mut Table, what: &str, series: &Series) {
     if series.failed() + series.refused() > 0 {
         table.note(format!(
             "{what}: {} of {} bookings failed and {} were refused, although every slot was free.",

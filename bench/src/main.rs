@@ -24,6 +24,7 @@ mod report;
 mod salon;
 mod seed;
 mod settings;
+mod shapes;
 mod slots;
 mod stats;
 mod stock;
@@ -77,6 +78,7 @@ async fn run(options: &Options) -> Result<bool> {
         let measured = match figure {
             Figure::Booking => Box::pin(booking::run(&bench)).await,
             Figure::Http => Box::pin(http::run(&bench)).await,
+            Figure::Shapes => Box::pin(shapes::run(&bench)).await,
             Figure::Owners => Box::pin(owners::run(&bench)).await,
             Figure::Slots => Box::pin(slots::run(&bench)).await,
             Figure::Storm => Box::pin(storm::run(&bench)).await,

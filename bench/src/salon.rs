@@ -109,7 +109,7 @@ fn owner(business_id: BusinessId) -> CommandContext {
     CommandContext { business_id, actor: Actor::System("bench"), now, origin }
 }
 
-async fn change(
+pub(crate) async fn change(
     commands: &Commands,
     business_id: BusinessId,
     command: BusinessCommand,

@@ -46,6 +46,8 @@ pub(crate) enum Figure {
     Booking,
     /// Bookings through HTTP, beside the library.
     Http,
+    /// Bookings that need resources, beside plain ones.
+    Shapes,
     /// Two deciding processes, beside one.
     Owners,
     /// Slots over HTTP, beside a handler that returns the same bytes.
@@ -74,6 +76,7 @@ impl Figure {
         match self {
             Self::Booking => "Booking through the library",
             Self::Http => "Booking through HTTP",
+            Self::Shapes => "Bookings with resources",
             Self::Owners => "Two deciding processes",
             Self::Slots => "Slots",
             Self::Storm => "Slots in a storm of bookings",

@@ -138,6 +138,10 @@ async fn what_is_asked_for_is_kept_until_the_business_confirms_it() {
         (&json!("requested"), &booked["expires_at"])
     );
     messages(&salon, &id, &[("requested", "sent")]).await;
+    eventually("guest and host have their mails", async || {
+        (stand.mail.messages().await.len() == 2).then_some(())
+    })
+    .await;
 
     let confirmed = say(&salon, &id, "confirm", &json!(null)).await;
     assert_eq!(confirmed.header("etag"), "\"2\"");
@@ -154,6 +158,9 @@ async fn what_is_asked_for_is_kept_until_the_business_confirms_it() {
     let wanted = [("confirmation", "sent"), ("reminder", "pending"), ("requested", "sent")];
     messages(&salon, &id, &wanted).await;
     let mails = stand.mail.messages().await;
+    let (host, mails): (Vec<_>, Vec<_>) =
+        mails.into_iter().partition(|mail| mail.subject.starts_with("New request"));
+    assert_eq!(host.len(), 1, "whoever is to answer is told once: {host:?}");
     let subjects: Vec<&str> = mails.iter().map(|mail| mail.subject.as_str()).collect();
     assert_eq!(subjects, ["Requested: Cut at Test Salon", "Booked: Cut at Test Salon"]);
     assert!(mails[0].calendar.is_none(), "nothing is agreed yet");

@@ -130,10 +130,14 @@ fn a_mail_shows_business_time_and_the_guests_own_when_they_differ() {
 fn every_mail_has_the_manage_link_once_in_each_of_its_forms() {
     for kind in to_guests() {
         let mail = render(kind, "Ada", None);
-        let what = match kind {
-            Kind::Declined | Kind::Expired => "See your request",
-            kind if kind.is_farewell() => "See your visit",
-            _ => "See or cancel your visit",
+        let what = if kind == Kind::Offered {
+            "Take it or leave it"
+        } else if matches!(kind, Kind::Declined | Kind::Expired) {
+            "See your request"
+        } else if kind.is_farewell() {
+            "See your visit"
+        } else {
+            "See or cancel your visit"
         };
         let line = format!("\n{what}: {MANAGE_URL}\n");
         assert!(mail.text.contains(&line), "{}", mail.text);
@@ -308,7 +312,7 @@ fn a_visit_of_several_services_names_all_of_them_and_all_who_serve() {
     let first = *visit().parts().first().unwrap();
     let second = Part { service_id, staff_id: StaffId::new(Uuid::from_u128(1)), ..first };
     let visit = Visit { parts: vec![first, second], ..visit() };
-    let about = About { business: business.registered().unwrap(), visit: &visit, previous: None };
+    let about = about(&business, &visit);
     let mail = Mails::try_new().unwrap().to_host(Kind::HostBooked, &about, None, true).unwrap();
     assert!(mail.text.contains("What: Cut, Wash\nWith: Dana, Olga\n"), "{}", mail.text);
 }
