@@ -1,8 +1,11 @@
 //! One stream as the log has it, and what it amounts to: for the operator.
 
+use std::str::FromStr;
+
 use domain::{
-    Aggregate, AppointmentId, BusinessId, CustomerId, NotificationId, StaffId, UserId, WaitlistId,
-    appointment::Appointment, business::Business, customer::Customer, notification::Notification,
+    Aggregate, AppointmentId, BusinessId, CustomerId, NotificationId, ResourceId, SeriesId,
+    StaffId, UserId, WaitlistId, appointment::Appointment, business::Business, customer::Customer,
+    notification::Notification, resource_calendar::ResourceCalendar, series::Series,
     staff_calendar::StaffCalendar, staff_schedule::StaffSchedule, subscription::Subscription,
     user::User, waitlist::WaitlistEntry,
 };
@@ -27,7 +30,8 @@ pub struct StreamName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be appt_.., biz_.., staff_.. (hours), staff_..:2026-03-01 (calendar of the week that \
-     begins then), cust_.., ntf_.., wait_.., user_.. or subscription:biz_.."
+     begins then), res_..:2026-03-01 (the same of a resource), series_.., cust_.., ntf_.., wait_.., \
+     user_.. or subscription:biz_.."
 )]
 pub struct StreamNameError;
 
@@ -62,23 +66,25 @@ pub struct HistoryEvent {
     pub data: Value,
 }
 
-impl std::str::FromStr for StreamName {
+impl FromStr for StreamName {
     type Err = StreamNameError;
 
     fn from_str(text: &str) -> Result<Self, StreamNameError> {
         if let Some(id) = text.strip_prefix("subscription:") {
             return name::<Subscription, BusinessId>(id).ok_or(StreamNameError);
         }
-        if let Some((staff, week)) = text.split_once(':') {
-            let known = staff.parse::<StaffId>().is_ok() && week.parse::<Date>().is_ok();
-            let key = StreamKey::of::<StaffCalendar>(text);
-            return known
-                .then_some(Self { key, fold: fold::<StaffCalendar> })
+        if let Some((whose, week)) = text.split_once(':') {
+            if week.parse::<Date>().is_err() {
+                return Err(StreamNameError);
+            }
+            return stream_of::<StaffCalendar, StaffId>(whose, text)
+                .or_else(|| stream_of::<ResourceCalendar, ResourceId>(whose, text))
                 .ok_or(StreamNameError);
         }
         name::<Appointment, AppointmentId>(text)
             .or_else(|| name::<Business, BusinessId>(text))
             .or_else(|| name::<StaffSchedule, StaffId>(text))
+            .or_else(|| name::<Series, SeriesId>(text))
             .or_else(|| name::<Customer, CustomerId>(text))
             .or_else(|| name::<Notification, NotificationId>(text))
             .or_else(|| name::<WaitlistEntry, WaitlistId>(text))
@@ -87,8 +93,13 @@ impl std::str::FromStr for StreamName {
     }
 }
 
-fn name<A: Aggregate, Id: std::str::FromStr>(text: &str) -> Option<StreamName> {
-    let known = text.parse::<Id>().is_ok();
+fn name<A: Aggregate, Id: FromStr>(text: &str) -> Option<StreamName> {
+    stream_of::<A, Id>(text, text)
+}
+
+/// The stream `text`, when `whose` is an id of that kind.
+fn stream_of<A: Aggregate, Id: FromStr>(whose: &str, text: &str) -> Option<StreamName> {
+    let known = whose.parse::<Id>().is_ok();
     known.then(|| StreamName { key: StreamKey::of::<A>(text), fold: fold::<A> })
 }
 

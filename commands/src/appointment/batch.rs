@@ -182,7 +182,7 @@ impl Commands {
                     weeks.into_iter().for_each(|(week, events)| state.evolve_week(week, events));
                     stock.into_iter().for_each(|(week, events)| state.evolve_stock(week, events));
                     counted.iter().for_each(|visit| state.evolve_counted(visit));
-                    if let Some((address, customer)) = guest {
+                    if let Some((Some(address), customer)) = guest {
                         guests.greet(address, customer);
                     }
                     units.push(unit);

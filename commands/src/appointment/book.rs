@@ -6,7 +6,7 @@ use domain::{
 };
 use jiff::{Timestamp, civil::DateTime};
 use serde::{Deserialize, Serialize};
-use streams::CommandContext;
+use streams::{CommandContext, log::KnownCustomer};
 
 use super::{BookTask, Guest};
 use crate::{
@@ -57,10 +57,18 @@ pub struct BookAppointment {
     pub subjects: Vec<Subject>,
     /// Of which series; single visits alone are decided by another process.
     #[serde(skip)]
-    pub series: Option<InSeries>,
+    pub series: Option<OfSeries>,
     /// The guest of the waitlist whom the time is offered to: then it is asked of that guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waitlist_id: Option<WaitlistId>,
+}
+
+/// What a visit of a series has from the series.
+#[derive(Debug, Clone, Copy)]
+pub struct OfSeries {
+    pub(super) place: InSeries,
+    /// Who comes, once the first visit has said so: a guest without an address is not found again.
+    pub(super) customer: Option<KnownCustomer>,
 }
 
 /// A service that follows the first.

@@ -41,8 +41,8 @@ pub(super) struct Decision {
     pub(super) kept: Kept,
     /// What becomes true of the weeks in which it counts, when there is a limit.
     pub(super) counted: Vec<CountedVisit>,
-    /// Who becomes known, by address.
-    pub(super) guest: Option<(GuestAddress, KnownCustomer)>,
+    /// Who becomes known, with the address by which they are found again.
+    pub(super) guest: Option<(Option<GuestAddress>, KnownCustomer)>,
 }
 
 fn refuse<T>(refused: BookingRefused) -> Tried<T> {
@@ -122,11 +122,12 @@ pub(super) fn decide(
         week: week.start(),
         considered: candidates.iter().take(place + 1).copied().collect(),
     });
-    let customer = book.guest.as_customer(guests);
+    let met = book.series.and_then(|series| series.customer);
+    let customer = met.map_or_else(|| book.guest.as_customer(guests), Customer::Known);
     let reminders = profile.reminder_offsets_minutes.clone();
     let visit = planned.visit(&shape, customer.id(), reminders, &profile.timezone);
     let visit = visit.ok_or_else(|| CommitError::Store("a plan of nothing".into()))?;
-    let visit = Visit { series: book.series, ..visit };
+    let visit = Visit { series: book.series.map(|series| series.place), ..visit };
     let (rules, begins) = (&profile.booking_policy, visit.slot.start());
     let wanted = shape.steps().iter().any(|step| step.service.requires_approval);
     let expires_at = match (book.waitlist_id, &context.actor) {
@@ -260,7 +261,7 @@ fn keep(
     unit: &mut UnitOfWork,
     book: &BookAppointment,
     customer: Customer,
-) -> Option<(GuestAddress, KnownCustomer)> {
+) -> Option<(Option<GuestAddress>, KnownCustomer)> {
     unit.contact(Contact {
         appointment_id: book.appointment_id,
         name: book.guest.name.clone(),
@@ -273,9 +274,8 @@ fn keep(
     });
     let Customer::New(new) = customer else { return None };
     let known = KnownCustomer { customer_id: new.customer_id, version: 0 };
-    let guest = book.guest.address().map(|address| (address, known));
     unit.customer(new);
-    guest
+    Some((book.guest.address(), known))
 }
 
 /// The cap counts by the UTC month in which an appointment is made.

@@ -17,7 +17,7 @@ mod series;
 mod together;
 
 pub(crate) use batch::BookTask;
-pub use book::{Also, BookAppointment, Booked, BookingRefused, Start};
+pub use book::{Also, BookAppointment, Booked, BookingRefused, OfSeries, Start};
 pub use by_guest::{AcceptByGuest, CancelByGuest, GuestRefused};
 pub use end::{EndAppointment, Ended, Ending, EndingRefused};
 pub use guest::Guest;

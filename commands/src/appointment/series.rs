@@ -13,7 +13,7 @@ use streams::{
 };
 
 use super::{
-    BookAppointment, Booked, BookingRefused, Start, book,
+    BookAppointment, Booked, BookingRefused, OfSeries, Start, book,
     decide::{self, Decision},
     holding::Kept,
     recurrence,
@@ -161,6 +161,7 @@ impl Commands {
         context: &CommandContext,
     ) -> Tried<(SeriesId, Vec<UnitOfWork>, Vec<Booked>)> {
         let (mut units, mut booked, mut clashes) = (vec![], vec![], vec![]);
+        let mut customer = None;
         let series_id = SeriesId::new(clock::new_id());
         let of = u32::try_from(visits.len()).unwrap_or(u32::MAX);
         for (number, Visit { local_start, book }) in (1..).zip(visits) {
@@ -172,16 +173,15 @@ impl Commands {
                     continue;
                 }
             };
-            book.series = Some(InSeries { series_id, number, of });
+            let place = InSeries { series_id, number, of };
+            book.series = Some(OfSeries { place, customer });
             match decide::decide(state, guests, self.policy, &book, None, context) {
                 Ok(Decision { unit, booked: one, kept, counted, guest }) => {
                     let Kept { weeks, stock } = kept;
                     weeks.into_iter().for_each(|(week, events)| state.evolve_week(week, events));
                     stock.into_iter().for_each(|(week, events)| state.evolve_stock(week, events));
                     counted.iter().for_each(|visit| state.evolve_counted(visit));
-                    if let Some((email, customer_id)) = guest {
-                        guests.greet(email, customer_id);
-                    }
+                    customer = guest.map(|(_, known)| known).or(customer);
                     units.push(unit);
                     booked.push(one);
                 }

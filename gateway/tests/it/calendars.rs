@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use streams::clock;
 
 use crate::{
+    resources,
     salon::{Salon, start_in, text},
     stand::{Client, Stand},
 };
@@ -149,11 +150,17 @@ async fn the_operator_sees_a_stream_and_what_it_amounts_to() {
     assert_eq!((code, &then["state"]["status"]), (0, &json!("booked")));
     assert_eq!(then["events"].as_array().unwrap().len(), 1);
 
+    // A series that uses a resource.
+    resources::add(&salon, "Room 1", "room", 1).await;
+    resources::need(&salon, json!([{"kind": "room"}])).await;
+    let mut wish = salon.booking(0, start_in(3_000));
+    wish["recurrence"] = json!({"rule": "FREQ=WEEKLY;COUNT=2"});
+    salon.guest.post("/api/v1/public/book", &wish).await.expect(201);
     let all =
         "SELECT DISTINCT CASE aggregate_type WHEN 'subscription' THEN 'subscription:' ELSE '' END
                       || aggregate_id FROM events";
     let streams = stand.database.texts(all).await;
-    assert!(streams.len() >= 7, "{streams:?}");
+    assert!(streams.len() >= 12, "{streams:?}");
     for stream in streams {
         let (code, shown) = show(&stand, &stream, &[]);
         assert_eq!(code, 0, "{stream}");
@@ -164,7 +171,7 @@ async fn the_operator_sees_a_stream_and_what_it_amounts_to() {
     // Nothing there, nothing yet, and no such kind of name.
     assert_eq!(show(&stand, &format!("appt_{}", "0".repeat(32)), &[]).0, 1);
     assert_eq!(show(&stand, &id, &["--as-of", "2020-01-01T00:00:00Z"]).0, 1);
-    for odd in ["", "appt_x", "svc_0", "staff_1:2026-03-01", "subscription:x"] {
+    for odd in ["", "appt_x", "svc_0", "staff_1:2026-03-01", "series_", "subscription:x"] {
         assert_eq!(show(&stand, odd, &[]).0, 2, "{odd}");
     }
 }

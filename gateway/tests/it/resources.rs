@@ -12,12 +12,12 @@ use crate::{
     stand::{Answer, Process, Stand},
 };
 
-async fn add(salon: &Salon, name: &str, kind: &str, capacity: u32) -> String {
+pub(crate) async fn add(salon: &Salon, name: &str, kind: &str, capacity: u32) -> String {
     let resource = json!({"name": name, "kind": kind, "capacity": capacity});
     text(&salon.owner.post("/api/v1/business/resources", &resource).await.expect(201)["id"])
 }
 
-async fn need(salon: &Salon, needs: Value) {
+pub(crate) async fn need(salon: &Salon, needs: Value) {
     let path = format!("/api/v1/business/services/{}", salon.service_id);
     salon.owner.edit(Method::PATCH, &path, &json!({"resources": needs})).await.expect(200);
 }

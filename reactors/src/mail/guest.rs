@@ -58,7 +58,7 @@ const fn news(kind: Kind) -> &'static str {
     match kind {
         Kind::Confirmation | Kind::HostBooked => "Booked",
         Kind::Requested | Kind::HostRequested => "Requested",
-        Kind::Offered => "Free now",
+        Kind::Offered => "Free for you",
         Kind::Declined => "Declined",
         Kind::Expired => "Not confirmed",
         Kind::Reminder => "Reminder",
