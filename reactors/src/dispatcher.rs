@@ -22,6 +22,7 @@ use crate::{
     work::{self, Work},
 };
 
+const JOB: &str = "dispatch-reminders";
 const TICK: Duration = Duration::from_millis(250);
 /// A round that takes longer has lost its server.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,24 +55,12 @@ impl Dispatcher {
 
     /// Runs until stopped.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let dispatched = tokio::select! {
-                () = stop.cancelled() => return,
-                dispatched = self.dispatch(&stop) => dispatched,
-            };
-            if let Err(error) = dispatched {
-                tracing::warn!(%error, "the dispatcher stopped and begins again");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(TICK * 2) => {}
-                }
-            }
-        }
+        leader::until_stopped(JOB, TICK * 2, &stop, || self.dispatch(&stop)).await;
     }
 
     async fn dispatch(&self, stop: &CancellationToken) -> Result<(), BoxError> {
         let database = self.log.database();
-        let Some(mut connection) = leader::lead(database, "dispatch-reminders", stop).await? else {
+        let Some(mut connection) = leader::lead(database, JOB, stop).await? else {
             return Ok(());
         };
         loop {

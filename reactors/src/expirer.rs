@@ -17,6 +17,7 @@ use streams::{Actor, BoxError, CommandContext, Database, Origin, clock, leader};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+const JOB: &str = "expire-requests";
 const TICK: Duration = Duration::from_millis(250);
 /// A round that takes longer has lost its server.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -45,23 +46,11 @@ impl Expirer {
 
     /// Runs until stopped.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let worked = tokio::select! {
-                () = stop.cancelled() => return,
-                worked = self.work(&stop) => worked,
-            };
-            if let Err(error) = worked {
-                tracing::warn!(%error, "ending requests stopped and begins again");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(TICK * 2) => {}
-                }
-            }
-        }
+        leader::until_stopped(JOB, TICK * 2, &stop, || self.work(&stop)).await;
     }
 
     async fn work(&self, stop: &CancellationToken) -> Result<(), BoxError> {
-        let lead = leader::lead(&self.database, "expire-requests", stop).await?;
+        let lead = leader::lead(&self.database, JOB, stop).await?;
         let Some(mut connection) = lead else { return Ok(()) };
         let mut failed: HashMap<AppointmentId, Instant> = HashMap::new();
         loop {

@@ -1,6 +1,6 @@
 //! One process at a time: an advisory lock of Postgres, held by a connection of its own.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,31 @@ pub async fn lead(
         tokio::select! {
             () = stop.cancelled() => return Ok(None),
             () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+/// Does `work` until stopped: again at once when it ends, after a pause when it fails.
+pub async fn until_stopped<W, E>(
+    job: &'static str,
+    pause: Duration,
+    stop: &CancellationToken,
+    mut work: impl FnMut() -> W,
+) where
+    W: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    while !stop.is_cancelled() {
+        let worked = tokio::select! {
+            () = stop.cancelled() => return,
+            worked = work() => worked,
+        };
+        if let Err(error) = worked {
+            tracing::warn!(job, %error, "stopped and begins again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     nudge::SUBJECT, topology,
 };
 
+const JOB: &str = "relay";
 const BATCH: i64 = 1_000;
 /// As for consumers: under load the next batch is let grow.
 const GROWING: std::ops::Range<usize> = 8..100;
@@ -29,20 +30,11 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// Runs until stopped; one process at a time does the work.
 pub async fn run(database: Database, broker: Broker, nudge: Nudge, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let relayed = tokio::select! {
-            () = stop.cancelled() => break,
-            relayed = relay(&database, &broker, &nudge, &stop) => relayed,
-        };
-        if let Err(error) = relayed {
-            tracing::warn!(%error, "the relay stopped and begins again");
-            metrics::counter!("apptremind_relay_restarts_total").increment(1);
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(BACK_OFF) => {}
-            }
-        }
-    }
+    let work = || async {
+        let relayed = relay(&database, &broker, &nudge, &stop).await;
+        relayed.inspect_err(|_| metrics::counter!("apptremind_relay_restarts_total").increment(1))
+    };
+    leader::until_stopped(JOB, BACK_OFF, &stop, work).await;
 }
 
 async fn relay(
@@ -51,7 +43,7 @@ async fn relay(
     nudge: &Nudge,
     stop: &CancellationToken,
 ) -> Result<(), BoxError> {
-    let Some(mut connection) = leader::lead(database, "relay", stop).await? else { return Ok(()) };
+    let Some(mut connection) = leader::lead(database, JOB, stop).await? else { return Ok(()) };
     // A cursor that a failing server forgets publishes its events again, which consumers skip.
     sqlx::query("SET synchronous_commit = off").execute(&mut connection).await?;
     let mut elsewhere = broker.client().subscribe(SUBJECT).await?;

@@ -29,6 +29,7 @@ use streams::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+const JOB: &str = "offer-time";
 const TICK: Duration = Duration::from_millis(250);
 /// A round that takes longer has lost its server.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -68,23 +69,11 @@ impl Offerer {
 
     /// Runs until stopped.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let worked = tokio::select! {
-                () = stop.cancelled() => return,
-                worked = self.work(&stop) => worked,
-            };
-            if let Err(error) = worked {
-                tracing::warn!(%error, "offering time stopped and begins again");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(TICK * 2) => {}
-                }
-            }
-        }
+        leader::until_stopped(JOB, TICK * 2, &stop, || self.work(&stop)).await;
     }
 
     async fn work(&self, stop: &CancellationToken) -> Result<(), BoxError> {
-        let lead = leader::lead(&self.database, "offer-time", stop).await?;
+        let lead = leader::lead(&self.database, JOB, stop).await?;
         let Some(mut connection) = lead else { return Ok(()) };
         let mut failed: HashMap<Uuid, Instant> = HashMap::new();
         let mut swept: Option<Instant> = None;
