@@ -87,7 +87,18 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
         grouped(turns.rate()),
         turns.latency()
     ));
-    busy(bench, &world, &address, &one, &mut table).await?;
+    busy(bench, &world, &address, ("One staff member", &one, 0), &mut table).await?;
+    let each = busy(bench, &world, &address, ("Any of all", &any, 1), &mut table).await?;
+    for (what, series) in pages
+        .get(1)
+        .map(|page| ("nobody books", &page.ours))
+        .into_iter()
+        .chain([("somebody does", &each)])
+    {
+        let ms = series.quantile(0.5).unwrap_or_default().as_secs_f64() * 1e3;
+        let verdict = bench.verdict(ms, Wanted::AtMost(10.0));
+        table.note(format!("Any of all while {what}: {ms:.1} ms in the median; {verdict}."));
+    }
     table.note(format!(
         "30 days of one or any of {} staff members, each with {} visits in eight weeks; {CLIENTS} clients. The bare handler is axum in a process of its own, answering the same bytes.",
         bench.size.slots_staff, bench.size.slots_visits
@@ -146,11 +157,11 @@ async fn busy(
     bench: &Bench,
     world: &World,
     address: &str,
-    path: &str,
+    (name, path, staff): (&str, &str, usize),
     table: &mut Table,
-) -> Result<()> {
+) -> Result<Series> {
     let salon = world.salons.first().context("a business")?;
-    let staff_id = *salon.staff.first().context("a staff member")?;
+    let staff_id = *salon.staff.get(staff).context("a staff member")?;
     // Behind the slots that were taken above, which went round all staff members.
     let calendar = Calendars::only_behind(salon, staff_id, bench.size.slots_visits * 4);
     let commands = world.commands.clone();
@@ -170,12 +181,12 @@ async fn busy(
     let (read, booked) = (read?, booked?);
     let series = Series(vec![read]);
     table.note(format!(
-        "One staff member while {} visits a second are booked in that calendar: {} requests/s, {}; {} requests and {} bookings failed.",
+        "{name} while {} visits a second are booked in such a calendar: {} requests/s, {}; {} requests and {} bookings failed.",
         grouped(booked.rate()),
         grouped(series.rate()),
         series.latency(),
         series.failed(),
         booked.failed + booked.refused
     ));
-    Ok(())
+    Ok(series)
 }
