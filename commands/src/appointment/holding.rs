@@ -237,7 +237,11 @@ impl Holding<'_> {
             let in_use = |ResourceCalendarError::InUse { by }: ResourceCalendarError| {
                 NotKept::Refused(Refusal::NoResource { kind: self.kind(week.0), by })
             };
-            let (_, events) = decided_or(loaded, commands, in_use)?;
+            // The common case, on a calendar that may be full: nothing has to be copied.
+            let events = match <[_; 1]>::try_from(commands) {
+                Ok([command]) => loaded.state.decide(command).map_err(in_use)?,
+                Err(commands) => decided_or(loaded, commands, in_use)?.1,
+            };
             unit.append(loaded, events.clone())?;
             kept.stock.push((week, events));
         }

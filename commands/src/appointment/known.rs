@@ -92,11 +92,14 @@ impl<'a> Known<'a> {
         Ok(all)
     }
 
-    fn uses(&self, id: ResourceId) -> Vec<(Holder, Use)> {
-        let weeks = CalendarWeek::touched_by(&self.span);
+    /// What is used of it while a visit that starts then would.
+    fn uses(&self, id: ResourceId, start: Timestamp) -> Vec<(Holder, Use)> {
+        let Some(slot) = self.shape.using(start) else { return vec![] };
+        let weeks = CalendarWeek::touched_by(&slot);
         let uses = weeks.filter_map(|week| self.state.stock.get(&(id, week)));
         let own = self.own.map(|(holder, _)| holder);
-        uses.flat_map(|loaded| loaded.state.uses()).filter(|(by, _)| Some(*by) != own).collect()
+        let met = uses.flat_map(|loaded| loaded.state.touching(&slot));
+        met.filter(|(by, _)| Some(*by) != own).collect()
     }
 
     fn schedule(&self, staff_id: StaffId) -> Result<&'a Loaded<StaffSchedule>, CommitError> {
@@ -111,6 +114,7 @@ impl<'a> Known<'a> {
     fn beside<'s>(
         &'s self,
         followers: &'s BTreeMap<StaffId, Vec<Busy>>,
+        start: Timestamp,
     ) -> Result<Beside<'s>, CommitError> {
         for (resource_id, _) in self.shape.things(self.business) {
             let mut weeks = CalendarWeek::touched_by(&self.span);
@@ -124,7 +128,7 @@ impl<'a> Known<'a> {
             let (hours, busy) = (schedule.state.hours(), followers.get(&staff_id)?);
             Some(Able { staff_id, member: &member.value, hours, busy })
         };
-        Ok(self.shape.beside(self.business, able, |id| self.uses(id)))
+        Ok(self.shape.beside(self.business, able, |id| self.uses(id, start)))
     }
 
     /// The week of that date, when a limit is in force.
@@ -154,7 +158,7 @@ impl<'a> Known<'a> {
     ) -> Result<(usize, Plan), Attempt<Refusal>> {
         let mut refused: Option<Refusal> = None;
         let followers = self.followers()?;
-        let beside = self.beside(&followers)?;
+        let beside = self.beside(&followers, start)?;
         for (place, &Candidate { staff_id, .. }) in candidates.iter().enumerate() {
             match self.check_with(&beside, staff_id, start, now, waived) {
                 Ok(plan) => return Ok((place, plan)),
@@ -175,7 +179,7 @@ impl<'a> Known<'a> {
         waived: Waived,
     ) -> Result<Plan, Attempt<Refusal>> {
         let followers = self.followers()?;
-        self.check_with(&self.beside(&followers)?, staff_id, start, now, waived)
+        self.check_with(&self.beside(&followers, start)?, staff_id, start, now, waived)
     }
 
     fn check_with(
@@ -208,7 +212,7 @@ impl<'a> Known<'a> {
             return Ok(vec![]);
         }
         let followers = BTreeMap::new();
-        self.beside(&followers)?.stock.allot(start).map_err(Attempt::Refused)
+        self.beside(&followers, start)?.stock.allot(start).map_err(Attempt::Refused)
     }
 
     /// The limit that lets none of the services of a visit begin, whatever else is allowed.

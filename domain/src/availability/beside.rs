@@ -5,7 +5,7 @@ use crate::{
     ResourceId, ServiceId, StaffId, TimeSlot,
     appointment::Used,
     business::{Resource, Service, StaffMember},
-    resource_calendar::{Holder, Use, most_at_once},
+    resource_calendar::{Holder, Use, most_at_once, touching},
     staff_calendar::Busy,
     staff_schedule::Hours,
 };
@@ -85,9 +85,6 @@ pub struct Thing<'a> {
     uses: Vec<(Holder, Use)>,
 }
 
-/// No use lasts longer: a visit of a day with a buffer of a day on either side.
-const LONGEST: SignedDuration = SignedDuration::from_hours(3 * 24);
-
 impl<'a> Thing<'a> {
     /// With all that touches the range that decides; more does no harm.
     #[must_use]
@@ -99,12 +96,7 @@ impl<'a> Thing<'a> {
     }
 
     fn met(&self, slot: &TimeSlot) -> impl Iterator<Item = &(Holder, Use)> {
-        let earliest = slot.start().checked_sub(LONGEST).unwrap_or(Timestamp::MIN);
-        let first = self.uses.partition_point(|(_, used)| used.slot.start() < earliest);
-        let last = self.uses.partition_point(|(_, used)| used.slot.start() < slot.end());
-        let near = self.uses.get(first..last).unwrap_or_default();
-        let slot = *slot;
-        near.iter().filter(move |(_, used)| used.slot.overlaps(&slot))
+        touching(&self.uses, slot)
     }
 
     /// How much of it nobody uses at any instant of the slot.
@@ -149,7 +141,8 @@ impl Stock<'_> {
 }
 
 impl Need {
-    fn slot(&self, start: Timestamp) -> Option<TimeSlot> {
+    /// When it is used in a visit that starts then.
+    pub fn slot(&self, start: Timestamp) -> Option<TimeSlot> {
         let at = |minutes| start.checked_add(SignedDuration::from_mins(minutes)).ok();
         TimeSlot::try_new(at(self.from_minutes)?, at(self.until_minutes)?).ok()
     }

@@ -183,6 +183,14 @@ impl Shape {
         all.filter(move |(_, resource)| needed(resource))
     }
 
+    /// When a visit that starts then uses resources: from the first that it needs to the last.
+    #[must_use]
+    pub fn using(&self, start: jiff::Timestamp) -> Option<TimeSlot> {
+        let slots = || self.needs.iter().filter_map(|need| need.slot(start));
+        let from = slots().map(|slot| slot.start()).min()?;
+        TimeSlot::try_new(from, slots().map(|slot| slot.end()).max()?).ok()
+    }
+
     /// What must be there beside the first staff member. `able` knows whose calendar was read, `uses`
     /// what is used of a resource.
     pub fn beside<'a>(

@@ -1,5 +1,6 @@
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{ResourceCalendarCommand, ResourceCalendarError, ResourceCalendarEvent};
@@ -76,9 +77,25 @@ pub fn most_at_once<'a>(uses: impl IntoIterator<Item = &'a Use>, slot: &TimeSlot
     u32::try_from(most).unwrap_or(u32::MAX)
 }
 
-/// One week of one resource.
+/// No use lasts longer: a visit of a day with a buffer of a day on either side.
+const LONGEST: SignedDuration = SignedDuration::from_hours(3 * 24);
+
+/// Of uses in the order of their starts, those that overlap the slot.
+pub fn touching<'a>(
+    by_start: &'a [(Holder, Use)],
+    slot: &TimeSlot,
+) -> impl Iterator<Item = &'a (Holder, Use)> + use<'a> {
+    let earliest = slot.start().checked_sub(LONGEST).unwrap_or(Timestamp::MIN);
+    let first = by_start.partition_point(|(_, used)| used.slot.start() < earliest);
+    let last = by_start.partition_point(|(_, used)| used.slot.start() < slot.end());
+    let near = by_start.get(first..last).unwrap_or_default();
+    let slot = *slot;
+    near.iter().filter(move |(_, used)| used.slot.overlaps(&slot))
+}
+
+/// One week of one resource: who uses it, in the order of the starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResourceCalendar(BTreeMap<Holder, Use>);
+pub struct ResourceCalendar(Vec<(Holder, Use)>);
 
 pure_aggregate!(
     ResourceCalendar,
@@ -97,7 +114,16 @@ pub fn stream_id(resource_id: ResourceId, week: CalendarWeek) -> String {
 impl ResourceCalendar {
     /// All that is used of it this week.
     pub fn uses(&self) -> impl Iterator<Item = (Holder, Use)> {
-        self.0.iter().map(|(holder, used)| (*holder, *used))
+        self.0.iter().copied()
+    }
+
+    /// What of it overlaps the slot.
+    pub fn touching(&self, slot: &TimeSlot) -> impl Iterator<Item = (Holder, Use)> {
+        touching(&self.0, slot).copied()
+    }
+
+    fn of(&self, holder: Holder) -> Option<&Use> {
+        self.0.iter().find(|(by, _)| *by == holder).map(|(_, used)| used)
     }
 }
 
@@ -108,21 +134,21 @@ impl Decide for ResourceCalendar {
     ) -> Result<Vec<ResourceCalendarEvent>, ResourceCalendarError> {
         match command {
             ResourceCalendarCommand::Take { holder, used, capacity } => {
-                if self.0.get(&holder) == Some(&used) {
+                if self.of(holder) == Some(&used) {
                     return Ok(vec![]);
                 }
-                let others = || self.uses().filter(|(other, _)| *other != holder);
-                let uses: Vec<Use> = others().map(|(_, used)| used).collect();
-                let most = most_at_once(&uses, &used.slot);
+                let others: Vec<(Holder, Use)> =
+                    self.touching(&used.slot).filter(|(other, _)| *other != holder).collect();
+                let most = most_at_once(others.iter().map(|(_, other)| other), &used.slot);
                 if most.saturating_add(used.quantity) > capacity {
-                    let met = others().find(|(_, other)| other.slot.overlaps(&used.slot));
-                    return Err(ResourceCalendarError::InUse { by: met.map(|(by, _)| by) });
+                    let by = others.first().map(|(by, _)| *by);
+                    return Err(ResourceCalendarError::InUse { by });
                 }
                 let Use { slot, quantity } = used;
                 Ok(vec![ResourceCalendarEvent::Taken { holder, slot, quantity }])
             }
             ResourceCalendarCommand::GiveBack { holder } => {
-                let held = self.0.contains_key(&holder);
+                let held = self.of(holder).is_some();
                 let event = ResourceCalendarEvent::GivenBack { holder };
                 Ok(held.then_some(event).into_iter().collect())
             }
@@ -132,10 +158,12 @@ impl Decide for ResourceCalendar {
     fn evolve(&mut self, event: Self::Event) {
         match event {
             ResourceCalendarEvent::Taken { holder, slot, quantity } => {
-                self.0.insert(holder, Use { slot, quantity });
+                self.0.retain(|(by, _)| *by != holder);
+                let place = self.0.partition_point(|(_, used)| used.slot.start() <= slot.start());
+                self.0.insert(place, (holder, Use { slot, quantity }));
             }
             ResourceCalendarEvent::GivenBack { holder } => {
-                self.0.remove(&holder);
+                self.0.retain(|(by, _)| *by != holder);
             }
         }
     }
