@@ -187,7 +187,11 @@ impl Holding<'_> {
             match visit.class {
                 None => unit.release(self.id),
                 Some(class) if left(&class) == 0 => unit.release(class.session_id),
-                Some(class) => rows(unit, self.id, visit, Some((left(&class), class.capacity))),
+                // Others may have come since there are more seats than when this visit was agreed.
+                Some(class) => {
+                    let left = left(&class);
+                    rows(unit, self.id, visit, Some((left, class.capacity.max(left))));
+                }
             }
         }
         if let Some(visit) = self.to {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     AppointmentId, BusinessId, CalendarWeek, ResourceId, StaffId, TimeSlot,
-    appointment::{Candidate, Used, Visit},
+    appointment::{Candidate, Part, Used, Visit},
     availability::{self, Able, Beside, Counts, Plan, Refusal, Rules, Shape, Step, Waived},
     business::BusinessState,
     resource_calendar::{Holder, Use},
@@ -48,7 +48,11 @@ pub(super) fn wants(
     let span = shape.deciding_range(zone, start, start);
     let weeks: Vec<CalendarWeek> = CalendarWeek::touched_by(&span).collect();
     let all: BTreeSet<StaffId> = first.into_iter().chain(shape.followers(business)).collect();
-    let limited = |step: &Step| business.is_limited(step.service_id, all.iter().copied());
+    // Of a visit that is moved also whoever was to serve: `Known::is_limited` asks for all of them.
+    let limited = |step: &Step| {
+        let able = Shape::able(business, step).into_iter();
+        business.is_limited(step.service_id, able.chain(all.iter().copied()))
+    };
     if shape.steps().iter().any(limited) {
         let end = TimeSlot::lasting(start, shape.minutes()).map_or(start, |slot| slot.end());
         wanted.counted.extend([week_of(zone, start), week_of(zone, end)]);
@@ -223,13 +227,19 @@ impl<'a> Known<'a> {
         if self.meets(visit) {
             return Ok(());
         }
-        for (n, (part, step)) in visit.parts().iter().zip(self.shape.steps()).enumerate() {
+        let (parts, zone) = (visit.parts(), &self.business.profile.value.timezone);
+        for (n, (part, step)) in parts.iter().zip(self.shape.steps()).enumerate() {
             let start = part.slot.start();
             let Some((_, week)) = self.counted(start)? else { continue };
             let hours = StaffSchedule::default();
             let service = (part.service_id, &step.service);
-            let (staff_id, counts) = (part.staff_id, &week.counts);
-            let rules = Rules::with(self.business, service, staff_id, hours.hours(), counts);
+            // What begins before this part counts as well.
+            let mut counts = week.counts.clone();
+            for (m, Part { slot, staff_id, service_id, .. }) in parts.iter().enumerate().take(n) {
+                counts.add(zone, slot.start(), m == 0, *staff_id, Some(*service_id));
+            }
+            let staff_id = part.staff_id;
+            let rules = Rules::with(self.business, service, staff_id, hours.hours(), &counts);
             // Whoever has left the roster has no limits any more.
             let reached =
                 rules.and_then(|rules| availability::limit_reached(&rules, start, n == 0));

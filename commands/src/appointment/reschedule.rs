@@ -8,6 +8,7 @@ use domain::{
     availability::{Refusal, Shape, Waived},
     business::{BookingPolicy, BusinessState},
     resource_calendar::Use,
+    staff_calendar::Class,
 };
 use jiff::Timestamp;
 use streams::{
@@ -172,7 +173,10 @@ impl Commands {
         known.within_limits(&was).map_err(|error| unavailable(start, error))?;
         let resources = known.resources(&was, start);
         let resources = resources.map_err(|error| unavailable(start, error))?;
-        let to = Visit { resources: resources.clone(), ..was };
+        // Seats are those that the service has now.
+        let capacity = shape.steps().first().map(|step| step.service.capacity);
+        let seats = |class: Class| Class { capacity: capacity.unwrap_or(class.capacity), ..class };
+        let to = Visit { resources: resources.clone(), class: was.class.map(seats), ..was };
         let mut unit = UnitOfWork::new(context.clone());
         known.count(&mut unit, id, &to, context.business_id)?;
         let holding = Holding { id, from: None, to: Some(&to), meeting: &[] };

@@ -179,18 +179,15 @@ impl Commands {
             .collect();
         self.read_together(&mut found, wish, (&shapes, &starts), context).await?;
         // First all of them leave, so that none is in the way of another.
-        let mut units: Vec<UnitOfWork> =
-            found.members.iter().map(|_| UnitOfWork::new(context.clone())).collect();
-        for (member, unit) in found.members.iter().zip(&mut units) {
-            let leaving = take_in(&mut found.state, &member.leaving(), unit, &BTreeSet::new());
+        let mut units = Vec::with_capacity(2 * found.members.len());
+        for member in &found.members {
+            let mut unit = UnitOfWork::new(context.clone());
+            let leaving = take_in(&mut found.state, &member.leaving(), &mut unit, &BTreeSet::new());
             leaving.map_err(NotKept::given_back)?;
+            units.push(unit);
         }
         let (mut clashes, mut changed) = (vec![], false);
-        for (n, (unit, shape)) in units.iter_mut().zip(&shapes).enumerate() {
-            let (Some(member), Some((local_start, at))) = (found.members.get(n), starts.get(n))
-            else {
-                continue;
-            };
+        for ((member, (local_start, at)), shape) in found.members.iter().zip(&starts).zip(&shapes) {
             let clash = |refused| {
                 let number = member.visit.series.map_or(1, |series| series.number);
                 Clash { number, local_start: *local_start, refused }
@@ -203,8 +200,12 @@ impl Commands {
                 }
             };
             let moving = Moving { member, shape, at, wish, business: &found.business };
-            match moving.decide(&mut found.state, unit, context) {
-                Ok(moved) => changed |= moved,
+            let mut unit = UnitOfWork::new(context.clone());
+            match moving.decide(&mut found.state, &mut unit, context) {
+                Ok(moved) => {
+                    changed |= moved;
+                    units.push(unit);
+                }
                 Err(Attempt::Refused(TogetherRefused::One(MoveRefused::Booking(
                     refused @ BookingRefused::Unavailable { .. },
                 )))) => clashes.push(clash(refused)),

@@ -49,10 +49,11 @@ impl State {
         business_id: BusinessId,
         wanted: &Wanted,
     ) -> Result<(), CommitError> {
-        if self.weeks.len() > MOST_WEEKS {
+        // Never what was read for the same command, which then reads on.
+        if self.weeks.len() > MOST_WEEKS && !wanted.weeks.is_empty() {
             self.weeks.clear();
         }
-        if self.stock.len() > MOST_WEEKS {
+        if self.stock.len() > MOST_WEEKS && !wanted.stock.is_empty() {
             self.stock.clear();
         }
         let weeks: Vec<_> =

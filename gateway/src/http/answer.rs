@@ -71,12 +71,12 @@ pub(crate) struct Freshness {
     pub(crate) min_position: Option<Cursor>,
 }
 
-/// A list that fits in one page.
+/// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Items<T> {
-    /// All there are.
+    /// In the order of the list.
     pub(crate) items: Vec<T>,
-    /// Always null: there is no further page.
+    /// The `cursor` of the next page; null on the last one.
     pub(crate) next: Option<String>,
 }
 

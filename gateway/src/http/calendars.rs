@@ -6,7 +6,7 @@ use domain::{
 use jiff::{Timestamp, civil::Date};
 use projections::calendars::{CalendarItem, CalendarQuery, Calendars};
 use serde::{Deserialize, Serialize};
-use streams::clock;
+use streams::{Cursor, clock};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -34,6 +34,13 @@ pub(crate) struct CalendarParameters {
     /// As the calendar was known at this instant; as it is known now when absent.
     #[param(value_type = Option<String>, format = DateTime)]
     as_of: Option<Instant>,
+    /// An answer here is never older than any write, so nothing is waited for.
+    #[param(value_type = Option<String>)]
+    #[expect(
+        dead_code,
+        reason = "taken as by every read, so that clients need not tell them apart"
+    )]
+    min_position: Option<Cursor>,
 }
 
 /// A calendar as it was known at an instant.

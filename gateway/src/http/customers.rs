@@ -36,6 +36,13 @@ pub(crate) struct CustomerQuery {
     limit: Option<u32>,
     /// `next` of the page before.
     cursor: Option<String>,
+    /// An answer here is never older than any write, so nothing is waited for.
+    #[param(value_type = Option<String>)]
+    #[expect(
+        dead_code,
+        reason = "taken as by every read, so that clients need not tell them apart"
+    )]
+    min_position: Option<Cursor>,
 }
 
 /// A customer in a list.

@@ -48,10 +48,10 @@ pub(super) fn empty() -> OpenApi {
 
 /// The document once it has every operation.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
-    for path in document.paths.paths.values_mut() {
+    for (name, path) in &mut document.paths.paths {
         let PathItem { get, put, post, delete, patch, .. } = path;
         for operation in [get, put, post, delete, patch].into_iter().flatten() {
-            add_common_problems(operation);
+            add_common_problems(name, operation);
             describe(operation);
         }
     }
@@ -61,8 +61,12 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
 const PROBLEM: &str = "#/components/schemas/Problem";
 
 /// What reading a request can answer, before the operation itself begins: handlers name only the rest.
-fn add_common_problems(operation: &mut Operation) {
+fn add_common_problems(path: &str, operation: &mut Operation) {
     let mut common: Vec<u16> = vec![];
+    if path.starts_with("/api/") {
+        // All of them need Postgres.
+        common.push(503);
+    }
     if operation.security.is_some() {
         common.push(401);
     }

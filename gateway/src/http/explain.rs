@@ -6,7 +6,7 @@ use domain::{BusinessId, ServiceId, StaffId};
 use jiff::Timestamp;
 use projections::explain::{ExplainQuery, Explanation, Explanations, Reason};
 use serde::{Deserialize, Serialize};
-use streams::clock;
+use streams::{Cursor, clock};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -33,6 +33,13 @@ pub(crate) struct ExplainParameters {
     also: Option<String>,
     /// How many come; 1 when absent.
     subjects: Option<u32>,
+    /// An answer here is never older than any write, so nothing is waited for.
+    #[param(value_type = Option<String>)]
+    #[expect(
+        dead_code,
+        reason = "taken as by every read, so that clients need not tell them apart"
+    )]
+    min_position: Option<Cursor>,
 }
 
 /// Which start, and as of when.
@@ -52,6 +59,13 @@ pub(crate) struct AsOfParameters {
     also: Option<String>,
     /// How many come; 1 when absent.
     subjects: Option<u32>,
+    /// An answer here is never older than any write, so nothing is waited for.
+    #[param(value_type = Option<String>)]
+    #[expect(
+        dead_code,
+        reason = "taken as by every read, so that clients need not tell them apart"
+    )]
+    min_position: Option<Cursor>,
 }
 
 /// All that speaks against a start.

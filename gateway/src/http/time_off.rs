@@ -14,7 +14,8 @@ use super::{
     shape::Instant,
 };
 
-const LIMIT: i64 = 500;
+/// The longest page.
+const MOST: u32 = 200;
 
 /// An absence.
 #[derive(Serialize, ToSchema)]
@@ -59,6 +60,11 @@ pub(crate) struct TimeOffQuery {
     /// Only those that end after; now when absent.
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Instant>,
+    /// 1 to 200; 50 when absent.
+    limit: Option<u32>,
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Instant>,
     /// Wait for this position of an earlier write, two seconds at most.
     #[param(value_type = Option<String>)]
     min_position: Option<Cursor>,
@@ -100,14 +106,25 @@ pub(crate) async fn list(
         return Err(Problem::not_found());
     }
     let from = query.from.map_or_else(clock::now, |from| from.0);
-    let rows = api.availability.time_off(member.business_id, id, from, LIMIT).await?;
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::invalid_field("limit", format!("must be 1 to {MOST}")));
+    }
+    // Where the page before ended: no two absences begin at once.
+    let after = query.cursor.map(|start| start.0);
+    // One more than is shown tells whether there is a next page.
+    let most = i64::from(limit) + 1;
+    let mut rows = api.availability.time_off(member.business_id, id, from, after, most).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().filter(|_| more).map(|row| row.slot.start().to_string());
     let answer = |row: projections::availability::TimeOffRow| TimeOffAnswer {
         id: row.time_off_id,
         start: row.slot.start(),
         end: row.slot.end(),
         reason: row.reason,
     };
-    Ok(Json(Items::all(rows.into_iter().map(answer).collect())))
+    Ok(Json(Items { items: rows.into_iter().map(answer).collect(), next }))
 }
 
 /// Enter an absence. Appointments booked in that time stay booked and are named.

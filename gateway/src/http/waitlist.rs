@@ -18,7 +18,7 @@ use domain::{
 use jiff::{Timestamp, civil::Date};
 use projections::waitlist::{WaitlistFilter, WaitlistRow};
 use serde::{Deserialize, Serialize};
-use streams::{Actor, clock};
+use streams::{Actor, Cursor, clock};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -169,6 +169,13 @@ pub(crate) struct EntriesQuery {
     limit: Option<u32>,
     /// `next` of the page before.
     cursor: Option<String>,
+    /// An answer here is never older than any write, so nothing is waited for.
+    #[param(value_type = Option<String>)]
+    #[expect(
+        dead_code,
+        reason = "taken as by every read, so that clients need not tell them apart"
+    )]
+    min_position: Option<Cursor>,
 }
 
 impl JoinRequest {

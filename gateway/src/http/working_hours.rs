@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use axum::{extract::State, http::StatusCode};
 use commands::HoursRefused;
 use domain::{
-    StaffId,
+    FieldError, StaffId,
     staff_schedule::{DayWindow, Hours, StaffScheduleError, WallMinute, Window},
 };
 use jiff::civil::Date;
@@ -86,6 +86,21 @@ impl TryFrom<WorkingHours> for Hours {
     }
 }
 
+/// The rules count dates in the order of time; the request may have them in another one.
+fn in_the_order_of(dates: &[Date], errors: Vec<FieldError>) -> Vec<FieldError> {
+    let mut places: Vec<usize> = (0..dates.len()).collect();
+    places.sort_by_key(|place| dates.get(*place));
+    let renamed = |mut error: FieldError| {
+        let place = error.field.strip_prefix("overrides[").and_then(|rest| rest.split_once(']'));
+        let named = place.and_then(|(n, rest)| Some((places.get(n.parse::<usize>().ok()?)?, rest)));
+        if let Some((place, rest)) = named {
+            error.field = format!("overrides[{place}]{rest}");
+        }
+        error
+    };
+    errors.into_iter().map(renamed).collect()
+}
+
 impl From<&Hours> for WorkingHours {
     fn from(hours: &Hours) -> Self {
         let weekly =
@@ -136,6 +151,7 @@ pub(crate) async fn put(
     IfMatch(expected): IfMatch,
     extract::Json(request): extract::Json<WorkingHours>,
 ) -> Result<Written<WorkingHours>, Problem> {
+    let dates: Vec<Date> = request.overrides.iter().map(|single| single.date).collect();
     let hours = Hours::try_from(request)?;
     let context = context::command(owner.0.business_id, owner.0.actor());
     let done = api.commands.set_hours(id, &hours, expected, &context).await.map_err(|error| {
@@ -144,7 +160,7 @@ pub(crate) async fn put(
             match refused {
                 HoursRefused::NotFound => Problem::not_found(),
                 HoursRefused::Schedule(StaffScheduleError::Invalid(errors)) => {
-                    Problem::invalid(errors)
+                    Problem::invalid(in_the_order_of(&dates, errors))
                 }
                 HoursRefused::Schedule(StaffScheduleError::Stale { .. }) => {
                     Problem::new(StatusCode::PRECONDITION_FAILED, "stale", detail)

@@ -191,6 +191,7 @@ PUT hours weekly[0] {"weekly": [[0, "09:00", "10:00"]]}
 PUT hours overrides[0].date {"weekly": [], "overrides": [{"date": "2026-13-01", "windows": []}]}
 PUT hours overrides[1].date {"weekly": [], "overrides": [{"date": "2026-12-24", "windows": []}, {"date": "2026-12-24", "windows": []}]}
 PUT hours overrides[0].windows[0].end {"weekly": [], "overrides": [{"date": "2026-12-24", "windows": [{"start": "10:00", "end": "09:00"}]}]}
+PUT hours overrides[0].windows[0].end {"weekly": [], "overrides": [{"date": "2026-12-31", "windows": [{"start": "10:00", "end": "09:00"}]}, {"date": "2026-12-24", "windows": [{"start": "09:00", "end": "10:00"}]}]}
 PUT hours overrides[0].windows[0].open {"weekly": [], "overrides": [{"date": "2026-12-24", "windows": [{"open": "10:00"}]}]}
 POST time-off start {"end": "SOON"}
 POST time-off end {"start": "SOON", "end": "SOON"}

@@ -400,3 +400,47 @@ async fn time_off_takes_the_slots_away_names_who_is_affected_and_gives_them_back
     assert_eq!(salon.slots(&slots).await.len(), 24);
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absences_are_listed_page_by_page() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let path = format!("{STAFF}/{}/time-off", salon.staff[0]);
+    let (mut entered, mut position) = (vec![], String::new());
+    for day in [5, 1, 3, 2, 4] {
+        let start = start_in(day * 1_440);
+        let away = json!({"start": start, "end": start + SignedDuration::from_hours(1)});
+        let answer = salon.owner.post(&path, &away).await.expect(201);
+        position = text(&answer["position"]);
+        entered.push((day, answer["id"].clone()));
+    }
+    entered.sort_by_key(|(day, _)| *day);
+    let (mut listed, mut more) = (vec![], String::new());
+    loop {
+        let query = format!("{path}?limit=2&min_position={position}{more}");
+        let page = salon.owner.read(&query).await.expect(200);
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        listed.extend(items.iter().map(|item| item["id"].clone()));
+        if page["next"].is_null() {
+            break;
+        }
+        more = format!("&cursor={}", text(&page["next"]));
+    }
+    let ids: Vec<Value> = entered.into_iter().map(|(_, id)| id).collect();
+    assert_eq!(listed, ids);
+    // A position is taken by every read, also by those that are never late.
+    let (service, staff) = (&salon.service_id, &salon.staff[0]);
+    let start = start_in(1_000);
+    let today = start.to_zoned(TimeZone::UTC).date();
+    for path in [
+        "/api/v1/customers?limit=1".to_owned(),
+        "/api/v1/waitlist?limit=1".to_owned(),
+        format!("/api/v1/calendars/{staff}?from={today}"),
+        format!("/api/v1/calendars/{staff}/explain?service_id={service}&start={start}"),
+        format!("/api/v1/public/slots/explain?service_id={service}&staff_id={staff}&start={start}"),
+    ] {
+        salon.owner.read(&format!("{path}&min_position={position}")).await.expect(200);
+    }
+}

@@ -138,3 +138,76 @@ async fn a_meeting_counts_once_for_limits_however_many_come() {
     salon.owner.post(&moved, &json!({"start": other})).await.expect(200);
     stand.addresses.assert_healthy();
 }
+
+async fn resize(salon: &Salon, capacity: u32) {
+    let path = format!("/api/v1/business/services/{}", salon.service_id);
+    salon.owner.edit(Method::PATCH, &path, &json!({ "capacity": capacity })).await.expect(200);
+}
+
+async fn change(salon: &Salon, booked: &Value, how: &str, body: Value) -> Answer {
+    let path = format!("/api/v1/appointments/{}/{how}", text(&booked["appointment_id"]));
+    salon.owner.post(&path, &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_that_grows_and_shrinks_gives_back_and_takes_what_there_is_now() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = class(&process, 1, 2).await;
+    let start = start_in(2 * 1_440);
+    let first = join(&salon, start, 1).await.expect(201);
+    join(&salon, start, 1).await.expect(201);
+    resize(&salon, 5).await;
+    join(&salon, start, 3).await.expect(201);
+    // More are there than there were seats when the first one came.
+    change(&salon, &first, "cancel", json!({})).await.expect(200);
+    assert_eq!(remaining(&salon, start, 1).await, Some(1));
+    resize(&salon, 4).await;
+    change(&salon, &first, "reinstate", json!(null)).await.problem(409, "class_full");
+    resize(&salon, 6).await;
+    change(&salon, &first, "reinstate", json!(null)).await.expect(200);
+    assert_eq!(remaining(&salon, start, 1).await, Some(1));
+    stand.addresses.assert_healthy();
+    stand.addresses.caught_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_of_classes_moves_and_leaves_among_others() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = class(&process, 1, 3).await;
+    let start = start_in(2 * 1_440);
+    let week = |n: i32| start + SignedDuration::from_hours(7 * 24) * n;
+    let series = async |rule: &str, at: Timestamp| {
+        let mut wish = salon.booking(0, at);
+        wish["recurrence"] = json!({ "rule": rule });
+        let booked = salon.guest.post("/api/v1/public/book", &wish).await.expect(201);
+        booked["series"]["appointments"].as_array().unwrap().clone()
+    };
+    // Somebody else comes to each meeting.
+    for n in 0..4 {
+        join(&salon, week(n), 1).await.expect(201);
+    }
+    let visits = series("FREQ=WEEKLY;COUNT=3", start).await;
+    let on = json!({"start": week(1), "scope": "all"});
+    change(&salon, &visits[0], "reschedule", on).await.expect(200);
+    for (n, seats) in [(0, 2), (1, 1), (2, 1), (3, 1)] {
+        assert_eq!(remaining(&salon, week(n), 1).await, Some(seats), "week {n}");
+    }
+    let back = json!({"start": start, "scope": "all"});
+    change(&salon, &visits[0], "reschedule", back).await.expect(200);
+    for (n, seats) in [(0, 1), (1, 1), (2, 1), (3, 2)] {
+        assert_eq!(remaining(&salon, week(n), 1).await, Some(seats), "week {n}");
+    }
+    stand.addresses.assert_healthy();
+    // Two visits of one series in one meeting, and nobody else: they leave together.
+    let alone = start + SignedDuration::from_hours(3);
+    let visits = series("FREQ=WEEKLY;COUNT=2", alone).await;
+    let other = json!({"start": alone + SignedDuration::from_hours(7 * 24)});
+    change(&salon, &visits[0], "reschedule", other).await.expect(200);
+    change(&salon, &visits[0], "cancel", json!({"scope": "all"})).await.expect(200);
+    let near = alone + SignedDuration::from_hours(7 * 24) + SignedDuration::from_mins(5);
+    join(&salon, near, 1).await.expect(201);
+    stand.addresses.assert_healthy();
+    stand.addresses.caught_up().await;
+}

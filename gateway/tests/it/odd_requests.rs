@@ -83,6 +83,9 @@ service_id LIST?service_id=STAFF
 order LIST?order=desc
 min_position /api/v1/business/profile?min_position=x
 from /api/v1/business/staff/STAFF/time-off?from=x
+limit /api/v1/business/staff/STAFF/time-off?limit=201
+cursor /api/v1/business/staff/STAFF/time-off?cursor=x
+cursor /api/v1/business/staff/STAFF/time-off?cursor=-009999-01-03T00:00:00Z
 from /api/v1/business/staff/STAFF/time-off?from=-009999-01-03T00:00:00Z
 ";
 

@@ -285,6 +285,29 @@ async fn a_move_keeps_to_the_limits_of_its_new_day_and_does_not_count_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn limits_of_one_staff_member_hold_for_a_visit_that_comes_back_and_not_for_one_that_leaves() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 2).await;
+    let member = format!("/api/v1/business/staff/{}", salon.staff[0]);
+    salon.owner.edit(reqwest::Method::PATCH, &member, &json!({"max_per_day": 2})).await.expect(200);
+    let day = start_in(3 * 1_440).to_zoned(jiff::tz::TimeZone::UTC).start_of_day().unwrap();
+    let hour = |n: i64| day.timestamp() + SignedDuration::from_hours(n);
+    let one = booked(&salon, 0, hour(8)).await;
+    let to = json!({"start": hour(8), "staff_id": salon.staff[1]});
+    moved(&salon, &one, to).await.expect(200);
+    // Two services by one: they would be two of the three visits of that day.
+    let mut wish = salon.booking(0, hour(10));
+    wish["also"] = json!([{"service_id": salon.service_id, "staff_id": salon.staff[0]}]);
+    let two = salon.guest.post("/api/v1/public/book", &wish).await.expect(201);
+    let two = text(&two["appointment_id"]);
+    change(&salon, &two, "cancel", &json!({})).await.expect(200);
+    booked(&salon, 0, hour(14)).await;
+    reinstated(&salon, &two).await.problem(422, "limit_reached");
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_moves_into_a_closed_day_unless_the_owner_says_so() {
     let stand = Stand::new().await;
     let process = stand.serve().await;

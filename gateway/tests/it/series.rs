@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::{
+    resources,
     salon::{Salon, path_of, start_in, text},
     stand::{Answer, Stand},
 };
@@ -218,6 +219,24 @@ async fn a_series_for_somebody_without_an_address_is_for_one_customer() {
     assert_eq!(customers.len(), 1, "{customers:?}");
     let known = stand.database.texts("SELECT name FROM customer").await;
     assert_eq!(known, ["Walk-in"]);
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_year_of_visits_moves_among_many_rooms() {
+    let stand = Stand::new().await;
+    let (_process, salon) = open(&stand).await;
+    for n in 0..11 {
+        resources::add(&salon, &format!("Room {n}"), "room", 1).await;
+    }
+    resources::need(&salon, json!([{"kind": "room"}])).await;
+    let start = first();
+    let booked = book(&salon, start, "FREQ=WEEKLY;COUNT=52", "year").await.expect(201);
+    let id = text(&booked["series"]["appointments"][0]["appointment_id"]);
+    let on = json!({"start": start + SignedDuration::from_hours(1), "scope": "all"});
+    let path = format!("/api/v1/appointments/{id}/reschedule");
+    salon.owner.post(&path, &on).await.expect(200);
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
 }

@@ -138,7 +138,8 @@ impl Availability {
         Ok(rows.into_iter().map(|(id, email)| (StaffId::new(id), email)).collect())
     }
 
-    /// The absences of a staff member that end after `from`, in order, at most `limit`.
+    /// The absences of a staff member that end after `from` and start after `after`, in order, at most
+    /// `limit`. No two of them overlap, so a start tells one from the others.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -147,6 +148,7 @@ impl Availability {
         business_id: BusinessId,
         staff_id: StaffId,
         from: Timestamp,
+        after: Option<Timestamp>,
         limit: i64,
     ) -> Result<Vec<TimeOffRow>, ReadError> {
         let rows = sqlx::query(
@@ -155,12 +157,13 @@ impl Availability {
                LEFT JOIN time_off_private p
                  ON p.time_off_id = b.source_id AND p.business_id = b.business_id
               WHERE b.business_id = $1 AND b.staff_id = $2 AND b.kind = 'time_off'
-                AND b.ends_at > $3
-              ORDER BY b.starts_at, b.source_id LIMIT $4",
+                AND b.ends_at > $3 AND ($4::timestamptz IS NULL OR b.starts_at > $4)
+              ORDER BY b.starts_at, b.source_id LIMIT $5",
         )
         .bind(business_id.uuid())
         .bind(staff_id.uuid())
         .bind(from.to_sqlx())
+        .bind(after.map(|after| after.to_sqlx()))
         .bind(limit)
         .fetch_all(self.database.pool())
         .await?;

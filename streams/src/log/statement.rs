@@ -349,8 +349,12 @@ fn some<T>(value: &T, is_empty: bool) -> Option<Json<&T>> {
 fn meetings(units: &[&UnitOfWork]) -> Vec<(Uuid, ReservedTime)> {
     let mut all = BTreeMap::new();
     for unit in units {
+        let business = unit.context.business_id.uuid();
+        for holder in &unit.release {
+            all.remove(&(business, *holder));
+        }
         for row in unit.reserve.iter().filter(|row| row.seats.is_some()) {
-            all.insert((unit.context.business_id.uuid(), row.holder), *row);
+            all.insert((business, row.holder.uuid()), *row);
         }
     }
     all.into_iter().map(|((business, _), row)| (business, row)).collect()
