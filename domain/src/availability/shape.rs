@@ -326,6 +326,8 @@ fn add(needs: &mut Vec<Need>, need: Need) {
     match needs.iter_mut().find(|other| same(&other.kind, &need.kind)) {
         Some(other) => {
             other.quantity = other.quantity.max(need.quantity);
+            // A later service may want more time in front than all before it takes.
+            other.from_minutes = other.from_minutes.min(need.from_minutes);
             other.until_minutes = other.until_minutes.max(need.until_minutes);
         }
         None => needs.push(need),

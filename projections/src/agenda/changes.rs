@@ -94,7 +94,11 @@ impl Changes for AgendaChanges {
         let sequence = fact.sequence;
         if let Some(row) = self.booked.get_mut(&id) {
             (row.status, row.sequence) = (status.unwrap_or(row.status), sequence);
-            row.visit = moved.unwrap_or_else(|| row.visit.clone());
+            if let Some(visit) = moved {
+                // Whose visit it is, and of which series, a move leaves: as in `update`.
+                let Visit { customer_id, series, .. } = row.visit;
+                row.visit = Visit { customer_id, series, ..visit };
+            }
         } else {
             let earlier = self.changed.remove(&id);
             let status = status.or(earlier.as_ref().and_then(|changed| changed.status));
