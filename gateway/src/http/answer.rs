@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use streams::Cursor;
 use utoipa::{IntoParams, ToSchema};
 
+use super::Problem;
+
 /// An amount in the currency's smallest unit.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +71,20 @@ pub(crate) struct Freshness {
     /// Wait for this position of an earlier write, two seconds at most.
     #[param(value_type = Option<String>)]
     pub(crate) min_position: Option<Cursor>,
+}
+
+/// The longest page, and what is sent when nobody says.
+const LONGEST_PAGE: u32 = 200;
+const USUAL_PAGE: u32 = 50;
+
+/// So many items go into a page, by the parameter `limit`.
+///
+/// # Errors
+/// When it is out of range.
+pub(crate) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
+    let limit = limit.unwrap_or(USUAL_PAGE);
+    let rule = || Problem::invalid_field("limit", format!("must be 1 to {LONGEST_PAGE}"));
+    (1..=LONGEST_PAGE).contains(&limit).then_some(limit).ok_or_else(rule)
 }
 
 /// A page of a list.

@@ -19,15 +19,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    answer::{Items, PartAnswer, Price, Tagged, Written},
+    answer::{Items, PartAnswer, Price, Tagged, Written, page_size},
     context,
     extract::{self, Id, Member, Owner},
     intake::SubjectBody,
     series::{self, ScopeBody, SeriesPlace},
     shape::Instant,
 };
-
-const MOST: u32 = 200;
 
 /// Which appointments. Every parameter narrows.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -401,10 +399,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     extract::Query(query): extract::Query<ListQuery>,
 ) -> Result<Json<Items<ListedAppointment>>, Problem> {
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid_field("limit", format!("must be 1 to {MOST}")));
-    }
+    let limit = page_size(query.limit)?;
     let after = query
         .cursor
         .map(|text| text.parse().map_err(|_odd| "must be `next` of the page before"))

@@ -16,12 +16,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    answer::{Freshness, Items, Tagged, Written},
+    answer::{Freshness, Items, Tagged, Written, page_size},
     context,
     extract::{self, Id, IfMatch, Member, Owner, present},
 };
 
-const MOST: u32 = 200;
 const LONGEST_SEARCH: usize = 100;
 
 /// Which customers.
@@ -190,10 +189,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     extract::Query(query): extract::Query<CustomerQuery>,
 ) -> Result<Json<Items<ListedCustomer>>, Problem> {
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid_field("limit", format!("must be 1 to {MOST}")));
-    }
+    let limit = page_size(query.limit)?;
     if let Some(search) = &query.search {
         let fits = !search.trim().is_empty() && search.chars().count() <= LONGEST_SEARCH;
         if !fits || search.chars().any(char::is_control) {

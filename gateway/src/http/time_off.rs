@@ -8,14 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    answer::{Items, Written},
+    answer::{Items, Written, page_size},
     context,
     extract::{self, Id, Ids, Member, Owner},
     shape::Instant,
 };
-
-/// The longest page.
-const MOST: u32 = 200;
 
 /// An absence.
 #[derive(Serialize, ToSchema)]
@@ -106,10 +103,7 @@ pub(crate) async fn list(
         return Err(Problem::not_found());
     }
     let from = query.from.map_or_else(clock::now, |from| from.0);
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid_field("limit", format!("must be 1 to {MOST}")));
-    }
+    let limit = page_size(query.limit)?;
     // Where the page before ended: no two absences begin at once.
     let after = query.cursor.map(|start| start.0);
     // One more than is shown tells whether there is a next page.

@@ -23,14 +23,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    answer::{Items, Written},
+    answer::{Items, Written, page_size},
     book::{self, Customer},
     context,
     extract::{self, Id, Member, Owner},
     shape::{self, Instant, object},
 };
-
-const MOST: u32 = 200;
 
 /// A wish to wait.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -357,10 +355,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     extract::Query(query): extract::Query<EntriesQuery>,
 ) -> Result<Json<Items<EntryAnswer>>, Problem> {
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid_field("limit", format!("must be 1 to {MOST}")));
-    }
+    let limit = page_size(query.limit)?;
     let after = query.cursor.map(|text| text.parse()).transpose();
     let after = after.map_err(|message: &str| Problem::invalid_field("cursor", message))?;
     let filter =
