@@ -53,12 +53,12 @@ impl Growing {
 
     /// Adds events, and says how many there are now behind the point where readers were.
     async fn grow(&mut self, events: u64) -> Result<usize> {
-        let before = feed::head(self.database.pool()).await?;
+        let before = feed::head(self.database.system()).await?;
         let calendars = self.world.calendars().len() as u64;
         let past = Past::of_events(events, calendars, self.week);
         self.week = past.next_week();
         seed::write(&self.world.database, &self.world.salons, past).await;
-        let added = feed::lag(self.database.pool(), before, i64::MAX).await?;
+        let added = feed::lag(self.database.system(), before, i64::MAX).await?;
         Ok(usize::try_from(added)?)
     }
 }
@@ -203,7 +203,7 @@ async fn projecting(bench: &Bench, table: &mut Table) -> Result<()> {
     models::build(&one.database).await?;
     models::build(&all.database).await?;
     for _ in 0..bench.size.rounds {
-        let from = feed::head(one.database.pool()).await?;
+        let from = feed::head(one.database.system()).await?;
         let added = one.grow(bench.size.fan_out).await?;
         availability.push(Sample::counted(added, project_once(&one.database).await?));
         let (read, elapsed) = typed_read(&one.database, from, ALL).await?;

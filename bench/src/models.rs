@@ -17,7 +17,7 @@ pub(crate) async fn no_broker() -> Result<Broker> {
 
 /// The projectors' checkpoints, the lowest first; `None` while one of them never ran.
 async fn lowest(database: &Database, names: &[&str]) -> Result<Option<Cursor>> {
-    let all = consumer::checkpoints(database.pool()).await?;
+    let all = consumer::checkpoints(database.system()).await?;
     let found = names.iter().map(|name| all.iter().find(|c| c.consumer == *name));
     let mut lowest = None;
     for checkpoint in found {
@@ -32,7 +32,7 @@ async fn lowest(database: &Database, names: &[&str]) -> Result<Option<Cursor>> {
 
 /// Until these consumers have every event that is in the log now.
 pub(crate) async fn caught_up(database: &Database, names: &[&str]) -> Result<()> {
-    let head = feed::head(database.pool()).await?;
+    let head = feed::head(database.system()).await?;
     let began = Instant::now();
     while lowest(database, names).await?.is_none_or(|cursor| cursor < head) {
         if began.elapsed() > PATIENCE {
@@ -45,13 +45,13 @@ pub(crate) async fn caught_up(database: &Database, names: &[&str]) -> Result<()>
 
 /// Until the relay has published every event that is in the log now.
 pub(crate) async fn relayed(database: &Database) -> Result<()> {
-    let head = feed::head(database.pool()).await?;
+    let head = feed::head(database.system()).await?;
     let began = Instant::now();
     loop {
         let row = sqlx::query(
             "SELECT transaction_id::text::bigint AS transaction_id, position FROM relay_cursor",
         )
-        .fetch_one(database.pool())
+        .fetch_one(database.system())
         .await?;
         let (transaction_id, position) = (row.try_get("transaction_id")?, row.try_get("position")?);
         if (Cursor { transaction_id, position }) >= head {
@@ -68,13 +68,13 @@ pub(crate) async fn relayed(database: &Database) -> Result<()> {
 pub(crate) async fn settled(database: &Database) -> Result<()> {
     let began = Instant::now();
     loop {
-        let head = feed::head(database.pool()).await?;
-        let all = consumer::checkpoints(database.pool()).await?;
+        let head = feed::head(database.system()).await?;
+        let all = consumer::checkpoints(database.system()).await?;
         let due: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM notification
               WHERE state IN ('offered', 'sending') OR state = 'pending' AND next_at < now()",
         )
-        .fetch_one(database.pool())
+        .fetch_one(database.system())
         .await?;
         if due == 0 && all.iter().all(|checkpoint| checkpoint.cursor >= head) {
             return Ok(());

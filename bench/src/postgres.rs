@@ -73,7 +73,7 @@ pub(crate) async fn costly_statements(url: &str, limit: i64) -> Result<Vec<State
                 sum(calls)::float8 AS calls, sum(total_exec_time) AS total_ms
            FROM pg_stat_statements
           WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND userid = (SELECT oid FROM pg_roles WHERE rolname = 'apptremind')
+            AND userid IN (SELECT oid FROM pg_roles WHERE rolname LIKE 'apptremind%')
           GROUP BY 1 ORDER BY total_ms DESC LIMIT $1",
     )
     .bind(limit)

@@ -35,6 +35,7 @@ impl Servers {
             .env("APPTREMIND_SMTP_URL", self.mail.smtp_url())
             .env("APPTREMIND_SIGNING_KEY_FILE", self.folder.path().join("key.pem"))
             .env("APPTREMIND_FREE_MONTHLY_CAP", CAP.to_string())
+            .env("APPTREMIND_LIMITS", "off")
             .env("APPTREMIND_ADMIN_PORT", "0")
             .env("APPTREMIND_LOG", "warn")
             .stdin(Stdio::null());

@@ -1,8 +1,11 @@
 //! Businesses to book at, made through the use cases, and the free slots that the clients take.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +14,10 @@ use commands::{
     appointment::{BookAppointment, BookingRefused, Guest, Start},
     business::ChangeBusiness,
     idempotency::IdempotencyKey,
-    identity::{Identity, Passwords, Register, SigningKey, Tokens},
+    identity::{
+        Caller, Cost, Identity, KeyRing, Links, Passwords, Register, RootKeys, SignInPolicy,
+        SigningKey,
+    },
 };
 use domain::{
     AppointmentId, BusinessId, Currency, Money, ServiceId, StaffId, Zone,
@@ -46,7 +52,7 @@ pub(crate) async fn use_cases(url: &str) -> Result<Commands> {
     let database = Database::new(url, CONNECTIONS)?;
     let (mut open, mut tries) = (Vec::new(), 0);
     while open.len() < usize::try_from(CONNECTIONS)? {
-        match database.pool().acquire().await {
+        match database.system().acquire().await {
             Ok(connection) => open.push(connection),
             Err(_) if tries < TRIES => tries += 1,
             Err(error) => return Err(error).context("connecting"),
@@ -73,14 +79,30 @@ pub(crate) struct World {
     pub(crate) database: TestDatabase,
 }
 
+/// From nowhere in particular.
+fn nobody() -> Caller {
+    Caller { address: Ipv4Addr::LOCALHOST.into(), user_agent: None }
+}
+
+/// Signing in, without limits.
+async fn identity(commands: &Commands) -> Result<Identity> {
+    let passwords = Passwords::try_new(2, Cost::default()).map_err(|error| anyhow!(error))?;
+    let roots = || RootKeys::of(SigningKey::of_seed([7; 32]));
+    let database = commands.log().database().clone();
+    let ring = KeyRing::new(roots(), database, SignedDuration::from_hours(24));
+    let mut policy = SignInPolicy::default();
+    policy.registrations_from_network.most = 0;
+    let links = Links::try_new(&roots())?;
+    let identity = Identity::open(commands.clone(), passwords, ring, links, policy).await;
+    identity.map_err(|error| anyhow!(error))
+}
+
 impl World {
     /// A fresh database with so many businesses, each with so many staff members.
     pub(crate) async fn build(businesses: usize, staff: usize) -> Result<Self> {
         let database = TestDatabase::create().await;
         let commands = use_cases(&database.app_url()).await?;
-        let passwords = Passwords::try_new(2).map_err(|error| anyhow!(error))?;
-        let tokens = Tokens::try_new(&SigningKey::generate())?;
-        let identity = Identity::new(commands.clone(), passwords, tokens);
+        let identity = identity(&commands).await?;
         let opening = (0..businesses).map(|n| open(&commands, &identity, n, staff));
         let salons: Vec<Salon> = stream::iter(opening).buffered(4).try_collect().await?;
         let calendars = Calendars::of(salons.iter());
@@ -127,8 +149,10 @@ async fn open(commands: &Commands, identity: &Identity, n: usize, staff: usize) 
         timezone: Some(Zone::UTC),
         handle: None,
     };
-    let registered =
-        identity.register(&register, &Origin::of_our_own()).await.context("registering")?;
+    let registered = identity
+        .register(&register, &nobody(), &Origin::of_our_own())
+        .await
+        .context("registering")?;
     let business_id = registered.value.business_id;
     let policy = PolicyChange {
         slot_grid: Some(SlotGrid::Aligned),

@@ -93,7 +93,7 @@ impl Commands {
                 begin_schedule(&mut unit, *staff_id)?;
             }
         }
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(&unit).await?;
         let old_handle = before.state.registered().map(|b| b.profile.value.handle.clone());
         for event in &events {
@@ -124,7 +124,7 @@ impl Commands {
         key: &StreamKey,
     ) -> Result<Cursor, sqlx::Error> {
         let Some(last) = histories.events(key).last() else { return Ok(Cursor::START) };
-        feed::end_of_transaction(self.log.database().pool(), last.cursor).await
+        feed::end_of_transaction(self.log.database().system(), last.cursor).await
     }
 }
 

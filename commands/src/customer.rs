@@ -133,7 +133,7 @@ impl Commands {
             let position = self.last_position(&histories, &key).await?;
             return Ok(Done::new((), position));
         }
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(&unit).await?;
         write(writing.connection(), customer_id, change, version, context).await?;
         writing.commit().await?;
@@ -199,7 +199,7 @@ impl Commands {
             append(&mut unit, &gone, CustomerCommand::Merge { into })?,
             append(&mut unit, &kept, CustomerCommand::Absorb { customer_id })?,
         ];
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(&unit).await?;
         join(writing.connection(), [customer_id, into], versions, context).await?;
         writing.commit().await?;
@@ -217,7 +217,7 @@ impl Commands {
         )
         .bind(customer_id.uuid())
         .bind(context.business_id.uuid())
-        .fetch_optional(self.log.database().pool())
+        .fetch_optional(&mut *self.log.database().tenant(context.business_id).await?)
         .await?;
         let into = |row: sqlx::postgres::PgRow| row.try_get::<Option<Uuid>, _>("merged_into");
         Ok(row.map(into).transpose()?.map(|into| into.map(CustomerId::new)))
@@ -238,7 +238,7 @@ impl Commands {
         .bind(context.business_id.uuid())
         .bind(email)
         .bind(customer_id.uuid())
-        .fetch_optional(self.log.database().pool())
+        .fetch_optional(&mut *self.log.database().tenant(context.business_id).await?)
         .await?;
         match other.map(CustomerId::new) {
             None => Ok(()),

@@ -56,7 +56,7 @@ impl Commands {
         let database = self.log.database();
         let query =
             sqlx::query_scalar("SELECT business_id FROM directory WHERE key = $1").bind(&key);
-        let found: Option<Uuid> = database.within(query.fetch_optional(database.pool())).await?;
+        let found: Option<Uuid> = database.within(query.fetch_optional(database.system())).await?;
         let found = found.map(BusinessId::new);
         if let (Some(business_id), Named::Service(_) | Named::Staff(_)) = (found, named) {
             self.directory.0.insert(key, business_id);
@@ -82,7 +82,7 @@ impl Commands {
         )
         .bind(Appointment::TYPE)
         .bind(appointment_id.to_string());
-        let found: Option<Uuid> = database.within(query.fetch_optional(database.pool())).await?;
+        let found: Option<Uuid> = database.within(query.fetch_optional(database.system())).await?;
         Ok(found.map(BusinessId::new))
     }
 }
@@ -100,7 +100,7 @@ impl Commands {
         let query =
             sqlx::query_scalar("SELECT business_id FROM waitlist_entry WHERE waitlist_id = $1")
                 .bind(waitlist_id.uuid());
-        let found: Option<Uuid> = database.within(query.fetch_optional(database.pool())).await?;
+        let found: Option<Uuid> = database.within(query.fetch_optional(database.system())).await?;
         Ok(found.map(BusinessId::new))
     }
 }

@@ -84,7 +84,9 @@ impl Commands {
         .bind(business_id.uuid())
         .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>());
         let database = self.log.database();
-        let rows = database.within(query.fetch_all(database.pool())).await?;
+        let rows = database
+            .within(async { query.fetch_all(&mut *database.tenant(business_id).await?).await })
+            .await?;
         let mut stored = HashMap::with_capacity(rows.len());
         for row in rows {
             let transaction_id = row.try_get("transaction_id")?;

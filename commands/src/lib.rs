@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod identity;
 mod mailbox;
 mod phone;
+mod quota;
 mod staff_calendar;
 mod staff_schedule;
 mod url;
@@ -22,6 +23,7 @@ pub mod waitlist;
 use std::sync::Arc;
 
 pub use error::CommandError;
+pub use quota::{Quota, UsedUp};
 pub use staff_calendar::{AddTimeOff, TimeOffAdded, TimeOffRefused};
 pub use staff_schedule::{HoursChanged, HoursRefused};
 use streams::{Cursor, log::Log, peers::Peers};

@@ -127,7 +127,7 @@ impl Commands {
             return Ok(Done::new(TimeOffAdded { affected }, Cursor::START));
         }
         unit.guard(&business);
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(&unit).await?;
         sqlx::query(
             "INSERT INTO time_off_private
@@ -182,7 +182,7 @@ impl Commands {
         if unit.is_empty() {
             return Ok(Done::new((), Cursor::START));
         }
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(&unit).await?;
         sqlx::query("DELETE FROM time_off_private WHERE time_off_id = $1 AND business_id = $2")
             .bind(time_off_id.uuid())
@@ -206,7 +206,7 @@ impl Commands {
         .bind(time_off_id.uuid())
         .bind(staff_id.uuid() as Uuid)
         .bind(context.business_id.uuid())
-        .fetch_optional(self.log.database().pool())
+        .fetch_optional(&mut *self.log.database().tenant(context.business_id).await?)
         .await?;
         let row = row.ok_or(Attempt::Refused(TimeOffRefused::NotFound))?;
         let at = |column: &str| -> Result<Timestamp, sqlx::Error> {

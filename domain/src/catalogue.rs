@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use crate::{
-    appointment::AppointmentEvent, business::BusinessEvent, customer::CustomerEvent,
+    api_key::ApiKeyEvent, appointment::AppointmentEvent, business::BusinessEvent,
+    customer::CustomerEvent, invitation::InvitationEvent, login::LoginEvent,
     notification::NotificationEvent, resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
     staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
-    subscription::SubscriptionEvent, user::UserEvent, waitlist::WaitlistEvent,
+    subscription::SubscriptionEvent, team::TeamEvent, user::UserEvent, waitlist::WaitlistEvent,
 };
 
 /// The stored type names, by aggregate.
@@ -21,6 +22,10 @@ pub const EVENT_TYPES: &[&[&str]] = &[
     SubscriptionEvent::TYPES,
     NotificationEvent::TYPES,
     UserEvent::TYPES,
+    LoginEvent::TYPES,
+    TeamEvent::TYPES,
+    InvitationEvent::TYPES,
+    ApiKeyEvent::TYPES,
     WaitlistEvent::TYPES,
 ];
 

@@ -108,5 +108,17 @@ typed_id!(
     /// A person who signs in.
     UserId, "user");
 typed_id!(
-    /// One message about an appointment, from requested to its outcome.
+    /// What somebody opens by signing in.
+    LoginId, "login");
+typed_id!(
+    /// Somebody asked to belong to a business.
+    InvitationId, "inv");
+typed_id!(
+    /// A key of a program.
+    ApiKeyId, "key");
+typed_id!(
+    /// A forgotten password's replacement, asked for.
+    ResetId, "reset");
+typed_id!(
+    /// One message, from requested to its outcome.
     NotificationId, "ntf");

@@ -4,12 +4,16 @@
 //! and looked-up facts travel inside the commands; [`availability`] is the one function that says
 //! which instants can be booked, for listing, booking and explaining alike.
 
+pub mod api_key;
 pub mod appointment;
 pub mod availability;
 pub mod business;
 mod catalogue;
 pub mod customer;
 mod ids;
+pub mod invitation;
+pub mod login;
+
 mod money;
 pub mod notification;
 mod pure;
@@ -19,6 +23,7 @@ mod slot;
 pub mod staff_calendar;
 pub mod staff_schedule;
 pub mod subscription;
+pub mod team;
 mod text;
 pub mod user;
 pub mod waitlist;
@@ -28,8 +33,9 @@ mod zone;
 pub use catalogue::{EVENT_TYPES, is_upcast, upcast};
 pub use cqrs_es::{Aggregate, DomainEvent};
 pub use ids::{
-    AppointmentId, BusinessId, ClosureId, CustomerId, IdError, NotificationId, ResourceId,
-    SeriesId, ServiceId, SessionId, StaffId, TimeOffId, UserId, WaitlistId,
+    ApiKeyId, AppointmentId, BusinessId, ClosureId, CustomerId, IdError, InvitationId, LoginId,
+    NotificationId, ResetId, ResourceId, SeriesId, ServiceId, SessionId, StaffId, TimeOffId,
+    UserId, WaitlistId,
 };
 pub use money::{Currency, CurrencyError, Money};
 pub use pure::Decide;

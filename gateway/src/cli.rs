@@ -11,9 +11,10 @@ use crate::{
     demo,
     events::{self, Events},
     http,
+    keys::{self, Keys},
     replay::{self, Which},
     serve::{self, Role},
-    settings::{Settings, SettingsError},
+    settings::{Effective, Settings, SettingsError},
     time_zones,
 };
 
@@ -65,6 +66,15 @@ enum Command {
         #[arg(long, value_name = "POSITION")]
         from: Option<Cursor>,
         /// Print JSON, one object for each model.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Print the settings as they are in force, without secrets.
+    Config {
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -130,6 +140,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             say("the schema is up to date");
         }
         Command::Demo => print(&demo::seed(&Settings::from_environment()?).await?.to_string())?,
+        Command::Keys(asked) => print(&keys::run(&asked, &Settings::from_environment()?).await?)?,
+        Command::Config { json } => print(&config(&Settings::from_environment()?, json)?)?,
         Command::Projections { json } => projections(json).await?,
         Command::Doctor { time_zones: true, json } => return time_zones(json).await,
         Command::Doctor { time_zones: false, json } => return doctor(json).await,
@@ -141,6 +153,18 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn config(settings: &Settings, json: bool) -> anyhow::Result<String> {
+    if json {
+        return Ok(serde_json::to_string_pretty(&settings.effective)?);
+    }
+    let line = |setting: &Effective| {
+        let from = if setting.source == "environment" { "" } else { setting.source };
+        let note = if from.is_empty() { String::new() } else { format!("  # {from}") };
+        format!("{}={}{note}", setting.name, setting.value)
+    };
+    Ok(settings.effective.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 async fn database() -> anyhow::Result<Database> {

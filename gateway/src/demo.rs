@@ -5,7 +5,7 @@ use commands::{
     CommandError,
     business::ChangeBusiness,
     directory::Named,
-    identity::{Register, RegisterRefused},
+    identity::{Caller, Register, RegisterRefused},
 };
 use domain::{
     BusinessId, Currency, Money, ServiceId, StaffId, Zone,
@@ -34,8 +34,9 @@ pub(crate) async fn seed(settings: &Settings) -> anyhow::Result<Value> {
         timezone: "America/New_York".parse::<Zone>().ok(),
         handle: Some(HANDLE.to_owned()),
     };
-    let identity = system.identity(settings)?;
-    match identity.register(&register, &Origin::of_our_own()).await {
+    let identity = system.identity(settings).await?;
+    let caller = Caller { address: std::net::Ipv4Addr::LOCALHOST.into(), user_agent: None };
+    match identity.register(&register, &caller, &Origin::of_our_own()).await {
         // It was made before; the address is only the demo's.
         Ok(_) | Err(CommandError::Refused(RegisterRefused::EmailTaken)) => {}
         Err(error) => return Err(error.into()),

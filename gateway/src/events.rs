@@ -12,8 +12,8 @@ pub(crate) enum Events {
     /// Show the events of one stream and what they amount to.
     Show {
         /// `appt_..`, `biz_..`, `staff_..` (hours), `staff_..:2026-03-01` (a week of a calendar),
-        /// `res_..:2026-03-01` (of a resource), `series_..`, `cust_..`, `ntf_..`, `wait_..`, `user_..` or
-        /// `subscription:biz_..`.
+        /// `res_..:2026-03-01` (of a resource), `series_..`, `cust_..`, `ntf_..`, `wait_..`, `user_..`,
+        /// `login_..`, `inv_..`, `key_..`, `team:biz_..` or `subscription:biz_..`.
         stream: StreamName,
         /// Only what was recorded by this instant (RFC 3339).
         #[arg(long)]

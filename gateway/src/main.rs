@@ -4,6 +4,8 @@ mod cli;
 mod demo;
 mod events;
 mod http;
+mod keys;
+mod listen;
 mod manage;
 mod replay;
 mod serve;

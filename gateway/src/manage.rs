@@ -1,8 +1,10 @@
 //! Addresses that are secrets: where guests manage their appointments, and where staff read theirs.
 
 use commands::identity::{Link, Links};
-use domain::{AppointmentId, StaffId, WaitlistId};
+use domain::{AppointmentId, InvitationId, ResetId, StaffId, WaitlistId};
 use reactors::GuestLinks;
+
+use crate::http::{INVITATION_PAGE, RESET_PAGE};
 
 /// Makes the addresses that guests are given, and knows its own links again.
 #[derive(Debug, Clone)]
@@ -40,5 +42,14 @@ impl ManageUrls {
 impl GuestLinks for ManageUrls {
     fn manage_url(&self, appointment_id: AppointmentId) -> String {
         self.url(appointment_id)
+    }
+
+    // Behind the `#`: browsers send that to nobody, so it is in no log.
+    fn reset_url(&self, reset_id: ResetId) -> String {
+        format!("{}{RESET_PAGE}#{}", self.public_url, self.links.reset(reset_id))
+    }
+
+    fn invitation_url(&self, invitation_id: InvitationId) -> String {
+        format!("{}{INVITATION_PAGE}#{}", self.public_url, self.links.invitation(invitation_id))
     }
 }

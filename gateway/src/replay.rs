@@ -19,6 +19,8 @@ pub(crate) enum Which {
     Agenda,
     /// The evidence of each message.
     Notifications,
+    /// Who did what that matters.
+    Audit,
     /// Each of them, one after the other.
     All,
 }
@@ -29,6 +31,7 @@ impl Which {
             Self::Availability => &[ReadModel::Availability],
             Self::Agenda => &[ReadModel::Agenda],
             Self::Notifications => &[ReadModel::Notifications],
+            Self::Audit => &[ReadModel::Audit],
             Self::All => &ReadModel::ALL,
         }
     }
@@ -37,7 +40,7 @@ impl Which {
 /// As the owner of the schema: it makes a schema and renames it.
 pub(crate) async fn database() -> anyhow::Result<Database> {
     let settings = Settings::from_environment()?;
-    let database = Database::patient(settings.migrate_database_url.expose())?;
+    let database = Database::owner(settings.migrate_database_url.expose())?;
     database.check().await?;
     Ok(database)
 }

@@ -1,16 +1,17 @@
 //! The long-running process: the roles that it was asked for, until it is told to stop.
 
-use std::{future::IntoFuture, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::{Router, routing::get};
 use clap::ValueEnum;
-use commands::Commands;
+use commands::{Commands, identity::Identity};
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use projections::{
     Positions,
     agenda::Agenda,
+    audit::Audit,
     availability::{Answers, Availability},
     notifications::Notifications,
     waitlist::Waitlist,
@@ -20,8 +21,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http::{self, Api, Rooms},
-    settings::Settings,
+    http::{self, Api, Gauges, Outside, Proxies, Rooms},
+    listen::{Limits, listen},
+    settings::{HttpLimits, Settings},
     system::System,
 };
 
@@ -43,12 +45,19 @@ pub(crate) enum Role {
 /// How long open requests and sends may take once the process is told to stop: a hand-over to a mail
 /// server takes up to 30 seconds, and one that is broken off is uncertain for ever.
 const DRAIN: Duration = Duration::from_secs(35);
+/// What was under way when the process was told to stop is answered by all its roles for so long.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// A connection may rest so long between two requests.
+const IDLE: Duration = Duration::from_secs(75);
+/// How soon a process learns of a session that ended elsewhere.
+const SESSIONS: Duration = Duration::from_secs(1);
 /// Histograms are folded this often, whether anybody scrapes them or not.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs the roles until SIGINT or SIGTERM.
 pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<()> {
     let metrics = metrics()?;
+    say_unknown(&settings);
     let mut system = System::assemble(&settings).await?;
     system.database.check().await?;
     let stop = CancellationToken::new();
@@ -61,7 +70,9 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
     })?;
     tasks.spawn(upkeep(metrics.clone(), stop.clone()));
     let page = Router::new().route("/metrics", get(move || async move { metrics.render() }));
-    tasks.spawn(listen(listener, page, stop.clone()));
+    tasks.spawn(listen(listener, page, at_the_admin_port(), stop.clone(), DRAIN));
+    // Closes before the rest stops: what still comes in is answered by a whole process.
+    let (door, answered) = (CancellationToken::new(), CancellationToken::new());
     if has(Role::Gateway) {
         let address = format!("{}:{}", settings.http_host, settings.http_port);
         let listener = TcpListener::bind(&address).await.with_context(|| {
@@ -71,10 +82,19 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
         let (commands, peers) = (system.commands.clone(), Peers::new(system.broker.clone()));
         system.commands = commands.clone().with_peers(peers.clone());
         // Said goodbye to first when the process stops, so that no more work comes from others.
-        tasks.spawn(peers.answer(decide_for_another(commands), stop.clone()));
-        let router = http::router(api(&system, &settings)?);
-        tasks.spawn(listen(listener, router, stop.clone()));
+        tasks.spawn(peers.answer(decide_for_another(commands), door.clone()));
+        let api = api(&system, &settings).await?;
+        tasks.spawn(follow(api.clone(), stop.clone()));
+        let router = http::router(api, &outside(&settings));
+        let limits = at_the_door(&settings.http);
+        let (closing, done) = (door.clone(), answered.clone());
+        tasks.spawn(async move {
+            listen(listener, router, limits, closing, DRAIN).await;
+            done.cancel();
+        });
         tracing::info!(address = %bound, "serving");
+    } else {
+        answered.cancel();
     }
     if has(Role::Relay) {
         let System { database, broker, nudge, .. } = system.clone();
@@ -85,11 +105,12 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
         tasks.spawn(projections::run(database, broker, stop.clone()));
     }
     if has(Role::Scheduler) || has(Role::Notifier) {
+        let resets = system.resets(&settings)?;
         let notifier = system.notifier(settings)?;
         let System { commands, broker, .. } = system.clone();
         if has(Role::Scheduler) {
             let (broker, notifier) = (broker.clone(), notifier.clone());
-            tasks.spawn(reactors::schedule(commands, broker, notifier, stop.clone()));
+            tasks.spawn(reactors::schedule(commands, resets, broker, notifier, stop.clone()));
         }
         if has(Role::Notifier) {
             tasks.spawn(reactors::notify(broker, notifier, stop.clone()));
@@ -97,12 +118,20 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
     }
     until_told(&mut tasks).await?;
     tracing::info!("stopping");
+    door.cancel();
+    drop(tokio::time::timeout(LAST_ANSWERS, answered.cancelled()).await);
     stop.cancel();
     let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} });
     if drained.await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
     Ok(())
+}
+
+fn say_unknown(settings: &Settings) {
+    for name in &settings.unknown {
+        tracing::warn!(name, "there is no such setting");
+    }
 }
 
 /// Waits for a signal; a role that ends by itself is a fault.
@@ -126,11 +155,63 @@ async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
     }
 }
 
-async fn listen(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let service = router.into_make_service();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = serving.into_future().await {
-        tracing::error!(%error, "a listener failed");
+/// Learns what other processes have done about keys and sessions, and forgets who asked, until stopped; then
+/// writes down what is still to be written.
+async fn follow(api: Api, stop: CancellationToken) {
+    let mut sessions = tokio::time::interval(SESSIONS);
+    let mut keys = tokio::time::interval(Identity::look());
+    let mut rates = tokio::time::interval(http::FORGET);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = sessions.tick() => {
+                if let Err(error) = api.identity.follow_sessions().await {
+                    tracing::warn!(%error, "what sessions ended elsewhere is not known now");
+                }
+            }
+            _ = keys.tick() => {
+                if let Err(error) = api.identity.follow().await {
+                    tracing::warn!(%error, "whether there are new signing keys is not known now");
+                }
+            }
+            _ = rates.tick() => api.gauges.forget(),
+        }
+    }
+    api.identity.drain().await;
+}
+
+/// Whoever scrapes metrics needs few connections.
+const fn at_the_admin_port() -> Limits {
+    Limits {
+        listener: "admin",
+        connections: 64,
+        per_address: 0,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: IDLE,
+        header_bytes: 16 * 1024,
+        headers: 100,
+        linger: Duration::ZERO,
+    }
+}
+
+const fn at_the_door(http: &HttpLimits) -> Limits {
+    Limits {
+        listener: "http",
+        connections: http.connections,
+        per_address: http.connections_per_address,
+        header_timeout: http.header_timeout,
+        idle_timeout: IDLE,
+        header_bytes: 32 * 1024,
+        headers: 100,
+        linger: Duration::from_secs(1),
+    }
+}
+
+fn outside(settings: &Settings) -> Outside {
+    Outside {
+        proxies: Proxies::from(settings.trusted_proxies.clone()),
+        http: settings.http.clone(),
+        https: settings.public_url.starts_with("https://"),
     }
 }
 
@@ -144,14 +225,14 @@ fn decide_for_another(
     }
 }
 
-fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
+async fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
     let database = system.database.clone();
     let availability = Availability::new(database.clone());
     let positions = Positions::new(database.clone());
     let slots = Answers::new(availability.clone(), positions.clone(), database);
     Ok(Api::from(Rooms {
         commands: system.commands.clone(),
-        identity: system.identity(settings)?,
+        identity: system.identity(settings).await?,
         manage_urls: System::manage_urls(settings)?,
         organizer: settings.smtp.address(),
         near: slots.beside(),
@@ -160,9 +241,15 @@ fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
         positions,
         agenda: Agenda::new(system.log.clone()),
         notifications: Notifications::new(system.database.clone()),
+        audit: Audit::new(system.database.clone()),
         waitlist: Waitlist::new(system.database.clone()),
         database: system.database.clone(),
         broker: system.broker.clone(),
+        gauges: Gauges::new(&settings.rates),
+        origins: settings.own_origins(),
+        session_seconds: settings.rates.policy.session_lifetime.as_secs(),
+        base_domain: settings.base_domain.clone(),
+        limits: settings.rates.clone(),
     }))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use commands::{
     Commands, Policy,
-    identity::{Identity, Links, Passwords, SigningKey, Tokens},
+    identity::{Identity, KeyRing, Links, Passwords, Resets, RootKeys},
 };
 use streams::{Database, Nudge, broker::Broker, log::Log};
 
@@ -37,18 +37,32 @@ impl System {
         Ok(Self { database, broker, nudge, log, commands })
     }
 
-    /// Signing in, with the key from its file.
-    pub(crate) fn identity(&self, settings: &Settings) -> anyhow::Result<Identity> {
-        let key = signing_key(settings)?;
+    /// Signing in, with keys that follow from those in the file.
+    pub(crate) async fn identity(&self, settings: &Settings) -> anyhow::Result<Identity> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let passwords = Passwords::try_new(cores).map_err(|error| anyhow::anyhow!(error))?;
-        Ok(Identity::new(self.commands.clone(), passwords, Tokens::try_new(&key)?))
+        let wrong = |error: streams::BoxError| anyhow::anyhow!(error);
+        let passwords = Passwords::try_new(cores, settings.password_cost);
+        let passwords = passwords.map_err(wrong).context("APPTREMIND_ARGON2_MEMORY_KIB")?;
+        let (ring, links) = (self.key_ring(settings)?, links(settings)?);
+        let policy = settings.rates.policy.clone();
+        let commands = self.commands.clone();
+        Identity::open(commands, passwords, ring, links, policy).await.map_err(wrong)
     }
 
-    /// Links for guests, with a key that is derived from the one in the file.
+    /// The keys that sign tokens.
+    pub(crate) fn key_ring(&self, settings: &Settings) -> anyhow::Result<KeyRing> {
+        let roots = root_keys(settings)?;
+        Ok(KeyRing::new(roots, self.database.clone(), settings.signing_key_age))
+    }
+
+    /// Links for guests, with a key that follows from the one in the file.
     pub(crate) fn manage_urls(settings: &Settings) -> anyhow::Result<ManageUrls> {
-        let links = Links::try_new(&signing_key(settings)?)?;
-        Ok(ManageUrls::new(links, settings.public_url.clone()))
+        Ok(ManageUrls::new(links(settings)?, settings.public_url.clone()))
+    }
+
+    /// Wishes for another password.
+    pub(crate) fn resets(&self, settings: &Settings) -> anyhow::Result<Resets> {
+        Ok(Resets::new(self.commands.clone(), links(settings)?))
     }
 
     /// Sending, by the mail server of the settings.
@@ -60,10 +74,14 @@ impl System {
     }
 }
 
-fn signing_key(settings: &Settings) -> anyhow::Result<SigningKey> {
+fn links(settings: &Settings) -> anyhow::Result<Links> {
+    Ok(Links::try_new(&root_keys(settings)?)?)
+}
+
+fn root_keys(settings: &Settings) -> anyhow::Result<RootKeys> {
     let path = &settings.signing_key_file;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).context("the folder of the signing key")?;
     }
-    SigningKey::read_or_create(path).with_context(|| path.display().to_string())
+    RootKeys::read_or_create(path).with_context(|| path.display().to_string())
 }

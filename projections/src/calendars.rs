@@ -136,7 +136,13 @@ impl Calendars {
         keys: &[StreamKey],
         at: Option<Timestamp>,
     ) -> Result<Histories, ReadError> {
-        Ok(log::as_of(self.database.pool(), query.business_id, keys, at).await?)
+        Ok(log::as_of(
+            &mut *self.database.tenant(query.business_id).await?,
+            query.business_id,
+            keys,
+            at,
+        )
+        .await?)
     }
 
     async fn visits(
@@ -181,7 +187,7 @@ impl Calendars {
         )
         .bind(business_id.uuid())
         .bind(ids)
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         Ok(rows.into_iter().collect())
     }

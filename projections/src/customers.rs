@@ -115,7 +115,7 @@ impl Customers {
             .bind(after.as_ref().map(|(name, _)| name.as_str()))
             .bind(after.as_ref().map(|(_, id)| *id))
             .bind(i64::from(filter.limit) + 1)
-            .fetch_all(self.database.pool())
+            .fetch_all(&mut *self.database.tenant(business_id).await?)
             .await?;
         let mut items = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         let more = items.len() > filter.limit as usize;
@@ -131,7 +131,7 @@ impl Customers {
     ) -> Result<Option<String>, ReadError> {
         let sql = "SELECT name FROM customer WHERE business_id = $1 AND customer_id = $2";
         let name = sqlx::query_scalar(sql).bind(business_id.uuid()).bind(customer_id.uuid());
-        Ok(name.fetch_optional(self.database.pool()).await?)
+        Ok(name.fetch_optional(&mut *self.database.tenant(business_id).await?).await?)
     }
 
     /// A customer, or who stands for them; `None` when the business knows no such customer.
@@ -152,7 +152,7 @@ impl Customers {
         let row = sqlx::query(&sql)
             .bind(business_id.uuid())
             .bind(customer_id.uuid())
-            .fetch_optional(self.database.pool())
+            .fetch_optional(&mut *self.database.tenant(business_id).await?)
             .await?;
         Ok(row.as_ref().map(from_row).transpose()?)
     }
@@ -178,7 +178,7 @@ impl Customers {
         .bind(business_id.uuid())
         .bind(customer_id.uuid())
         .bind(now.to_sqlx())
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         let mut visits = Visits::default();
         for row in rows {

@@ -3,11 +3,12 @@
 use std::str::FromStr;
 
 use domain::{
-    Aggregate, AppointmentId, BusinessId, CustomerId, NotificationId, ResourceId, SeriesId,
-    StaffId, UserId, WaitlistId, appointment::Appointment, business::Business, customer::Customer,
-    notification::Notification, resource_calendar::ResourceCalendar, series::Series,
+    Aggregate, ApiKeyId, AppointmentId, BusinessId, CustomerId, InvitationId, LoginId,
+    NotificationId, ResourceId, SeriesId, StaffId, UserId, WaitlistId, api_key::ApiKey,
+    appointment::Appointment, business::Business, customer::Customer, invitation::Invitation,
+    login::Login, notification::Notification, resource_calendar::ResourceCalendar, series::Series,
     staff_calendar::StaffCalendar, staff_schedule::StaffSchedule, subscription::Subscription,
-    user::User, waitlist::WaitlistEntry,
+    team::Team, user::User, waitlist::WaitlistEntry,
 };
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
@@ -73,6 +74,9 @@ impl FromStr for StreamName {
         if let Some(id) = text.strip_prefix("subscription:") {
             return name::<Subscription, BusinessId>(id).ok_or(StreamNameError);
         }
+        if let Some(id) = text.strip_prefix("team:") {
+            return name::<Team, BusinessId>(id).ok_or(StreamNameError);
+        }
         if let Some((whose, week)) = text.split_once(':') {
             if week.parse::<Date>().is_err() {
                 return Err(StreamNameError);
@@ -89,6 +93,9 @@ impl FromStr for StreamName {
             .or_else(|| name::<Notification, NotificationId>(text))
             .or_else(|| name::<WaitlistEntry, WaitlistId>(text))
             .or_else(|| name::<User, UserId>(text))
+            .or_else(|| name::<Login, LoginId>(text))
+            .or_else(|| name::<Invitation, InvitationId>(text))
+            .or_else(|| name::<ApiKey, ApiKeyId>(text))
             .ok_or(StreamNameError)
     }
 }
@@ -121,7 +128,7 @@ pub async fn show(
     name: &StreamName,
     as_of: Option<Timestamp>,
 ) -> Result<Option<StreamHistory>, ReadError> {
-    let entries = log::stream(database.pool(), &name.key, as_of).await?;
+    let entries = log::stream(database.system(), &name.key, as_of).await?;
     if entries.is_empty() {
         return Ok(None);
     }

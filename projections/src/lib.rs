@@ -4,6 +4,7 @@
 //! contacts are joined when reading.
 
 pub mod agenda;
+pub mod audit;
 pub mod availability;
 pub mod calendars;
 mod changes;
@@ -33,10 +34,11 @@ pub use status::{ProjectionStatus, status};
 pub use wait::Positions;
 
 /// The consumers that keep the read models.
-pub const CONSUMERS: [&str; 3] = [
+pub const CONSUMERS: [&str; 4] = [
     availability::AvailabilityProjector::NAME,
     agenda::AgendaProjector::NAME,
     notifications::NotificationsProjector::NAME,
+    audit::AuditProjector::NAME,
 ];
 
 /// Keeps every read model up to date until stopped.
@@ -54,6 +56,12 @@ pub async fn run(database: Database, broker: Broker, stop: CancellationToken) {
             broker.clone(),
             stop.clone()
         ),
-        consumer::run(Projecting(notifications::NotificationsProjector), database, broker, stop),
+        consumer::run(
+            Projecting(notifications::NotificationsProjector),
+            database.clone(),
+            broker.clone(),
+            stop.clone()
+        ),
+        consumer::run(Projecting(audit::AuditProjector), database, broker, stop),
     );
 }

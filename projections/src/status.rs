@@ -25,8 +25,8 @@ pub struct ProjectionStatus {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn status(database: &Database, most: i64) -> Result<Vec<ProjectionStatus>, ReadError> {
-    let head = feed::head(database.pool()).await?;
-    let mut found = consumer::checkpoints(database.pool()).await?;
+    let head = feed::head(database.system()).await?;
+    let mut found = consumer::checkpoints(database.system()).await?;
     for name in CONSUMERS {
         if !found.iter().any(|checkpoint| checkpoint.consumer == name) {
             let consumer = name.to_owned();
@@ -37,7 +37,7 @@ pub async fn status(database: &Database, most: i64) -> Result<Vec<ProjectionStat
     let mut all = Vec::with_capacity(found.len());
     for checkpoint in found {
         all.push(ProjectionStatus {
-            lag: feed::lag(database.pool(), checkpoint.cursor, most).await?,
+            lag: feed::lag(database.system(), checkpoint.cursor, most).await?,
             consumer: checkpoint.consumer,
             head,
             checkpoint: checkpoint.cursor,

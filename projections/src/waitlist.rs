@@ -117,7 +117,7 @@ impl Waitlist {
             .bind(filter.status.map(EntryStatus::as_str))
             .bind(filter.after.map(|after| after.0))
             .bind(i64::from(filter.limit) + 1)
-            .fetch_all(self.database.pool())
+            .fetch_all(&mut *self.database.tenant(business_id).await?)
             .await?;
         let mut items = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         let more = items.len() > filter.limit as usize;
@@ -138,7 +138,7 @@ impl Waitlist {
         let row = sqlx::query(&format!("{SELECT} AND e.waitlist_id = $2"))
             .bind(business_id.uuid())
             .bind(waitlist_id.uuid())
-            .fetch_optional(self.database.pool())
+            .fetch_optional(&mut *self.database.tenant(business_id).await?)
             .await?;
         row.as_ref().map(from_row).transpose()
     }
@@ -149,8 +149,10 @@ impl Waitlist {
     /// When Postgres does not answer.
     pub async fn open(&self, business_id: BusinessId) -> Result<Vec<WaitlistRow>, ReadError> {
         let sql = format!("{SELECT} AND e.status IN ('waiting', 'offered') ORDER BY e.place");
-        let rows =
-            sqlx::query(&sql).bind(business_id.uuid()).fetch_all(self.database.pool()).await?;
+        let rows = sqlx::query(&sql)
+            .bind(business_id.uuid())
+            .fetch_all(&mut *self.database.tenant(business_id).await?)
+            .await?;
         rows.iter().map(from_row).collect()
     }
 }

@@ -107,7 +107,7 @@ impl Expirer {
     async fn still_pending(&self, request: &Lapsed) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM pending_request WHERE appointment_id = $1)")
             .bind(request.appointment_id.uuid())
-            .fetch_one(self.database.pool())
+            .fetch_one(self.database.system())
             .await
     }
 }

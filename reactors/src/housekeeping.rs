@@ -9,12 +9,25 @@ const EVERY: Duration = Duration::from_secs(3_600);
 
 /// Stored answers are kept for a week, refresh tokens until they expire. A few thousand at a time: a
 /// long transaction would hold up every reader of the feed.
-const OLD: [&str; 2] = [
+const OLD: [&str; 7] = [
     "DELETE FROM idempotency_key WHERE (business_id, key) IN
             (SELECT business_id, key FROM idempotency_key
               WHERE created_at < now() - interval '7 days' LIMIT 5000)",
     "DELETE FROM refresh_token WHERE token_hash IN
             (SELECT token_hash FROM refresh_token WHERE expires_at < now() LIMIT 5000)",
+    // With what is left of their tokens. Access tokens of ended sessions are known as void for a while.
+    "DELETE FROM session WHERE session_id IN
+            (SELECT session_id FROM session
+              WHERE expires_at < now() - interval '1 day' LIMIT 5000)",
+    "DELETE FROM session WHERE session_id IN
+            (SELECT session_id FROM session
+              WHERE ended_at IS NOT NULL AND voided_at < now() - interval '1 day' LIMIT 5000)",
+    "DELETE FROM password_reset WHERE reset_id IN
+            (SELECT reset_id FROM password_reset
+              WHERE expires_at < now() - interval '1 day' LIMIT 5000)",
+    "DELETE FROM quota WHERE (scope, subject) IN
+            (SELECT scope, subject FROM quota WHERE ends_at < now() LIMIT 5000)",
+    "DELETE FROM signing_key WHERE retires_at < now() - interval '1 day'",
 ];
 
 /// Looks once an hour until stopped.
@@ -38,7 +51,7 @@ async fn repeat(
     stop: &CancellationToken,
 ) -> Result<(), sqlx::Error> {
     while !stop.is_cancelled() {
-        let forgotten = sqlx::query(statement).execute(database.pool()).await?;
+        let forgotten = sqlx::query(statement).execute(database.system()).await?;
         if forgotten.rows_affected() == 0 {
             break;
         }

@@ -1,9 +1,10 @@
 //! Effects of events: what is to be sent, when, and the proof of what became of it.
 //!
 //! `scheduler` folds events into the work table, `dispatcher` hands out what falls due, `notifier`
-//! sends, `expirer` ends requests that nobody answered, `waitlist` offers what becomes free. A rebuild runs
+//! sends, `account` plans mails about accounts, `expirer` ends requests that nobody answered, `waitlist` offers what becomes free. A rebuild runs
 //! none of them.
 
+mod account;
 mod agreed;
 mod dispatcher;
 mod expirer;
@@ -20,8 +21,8 @@ mod work;
 
 use std::{sync::Arc, time::Duration};
 
-use commands::Commands;
-use domain::AppointmentId;
+use commands::{Commands, identity::Resets};
+use domain::{AppointmentId, InvitationId, ResetId};
 pub use ics::{GuestCalendar, staff_calendar};
 pub use mail::TemplateError;
 pub use notifier::Notifier;
@@ -29,10 +30,16 @@ pub use smtp::{Smtp, SmtpAddressError};
 use streams::{broker::Broker, consumer, log::Log};
 use tokio_util::sync::CancellationToken;
 
-/// Makes the addresses that guests are sent. Whoever runs the notifier knows the keys.
+/// Makes the addresses that are sent by mail. Whoever runs the notifier knows the keys.
 pub trait GuestLinks: std::fmt::Debug + Send + Sync {
     /// Where the guest manages the appointment: a secret, for their mails only.
     fn manage_url(&self, appointment_id: AppointmentId) -> String;
+
+    /// Where a forgotten password is replaced: a secret, for the mail to the owner of the account only.
+    fn reset_url(&self, reset_id: ResetId) -> String;
+
+    /// Where an invitation is accepted: a secret, for the mail to whoever is invited only.
+    fn invitation_url(&self, invitation_id: InvitationId) -> String;
 }
 
 /// How long things may take and how often they are tried.
@@ -60,6 +67,7 @@ impl Default for Timing {
 /// stopped.
 pub async fn schedule(
     commands: Commands,
+    resets: Resets,
     broker: Broker,
     notifier: Arc<Notifier>,
     stop: CancellationToken,
@@ -69,11 +77,14 @@ pub async fn schedule(
     let expirer = expirer::Expirer::new(database.clone(), commands.clone());
     let offerer = waitlist::Offerer::new(database.clone(), commands);
     let waker = consumer::Reacting(waitlist::Waker);
+    let accounts = consumer::Reacting(account::AccountMails);
     let reactor = consumer::Reacting(scheduler::Scheduler);
     let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), Arc::clone(&notifier));
     tokio::join!(
         consumer::run(reactor, database.clone(), broker.clone(), stop.clone()),
-        consumer::run(waker, database.clone(), broker, stop.clone()),
+        consumer::run(waker, database.clone(), broker.clone(), stop.clone()),
+        consumer::run(accounts, database.clone(), broker, stop.clone()),
+        account::grant_resets(database.clone(), resets, stop.clone()),
         dispatcher.run(stop.clone()),
         expirer.run(stop.clone()),
         offerer.run(stop.clone()),

@@ -350,7 +350,7 @@ async fn write(
 }
 
 /// A conflict means that a sender was faster: the batch is folded again on what is true then.
-fn refused(error: CommitError) -> Failure {
+pub(crate) fn refused(error: CommitError) -> Failure {
     match error {
         CommitError::Conflict => Failure::Transient(error.into()),
         CommitError::Store(inner) => match inner.downcast::<sqlx::Error>() {

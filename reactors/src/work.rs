@@ -109,6 +109,7 @@ pub(crate) const fn state_after(event: &NotificationEvent) -> &'static str {
     match event {
         NotificationEvent::ReminderRequested { .. }
         | NotificationEvent::Requested { .. }
+        | NotificationEvent::AccountMailRequested { .. }
         | NotificationEvent::Deferred { .. } => "pending",
         NotificationEvent::Skipped { .. } => "skipped",
         NotificationEvent::FellDue {} => "offered",

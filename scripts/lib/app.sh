@@ -57,6 +57,10 @@ app_settings() {
   export APPTREMIND_MAIL_FROM=${APPTREMIND_MAIL_FROM:-ApptRemind <reminders@apptremind.example>}
   # High, so that trying things out does not end at the free plan's limit.
   export APPTREMIND_FREE_MONTHLY_CAP=${APPTREMIND_FREE_MONTHLY_CAP:-100000}
+  # Whoever tries things out does them often. Only a loopback address may have none.
+  case $APPTREMIND_HTTP_HOST in
+    127.* | localhost | ::1) export APPTREMIND_LIMITS=${APPTREMIND_LIMITS:-off} ;;
+  esac
   APP_URL=http://127.0.0.1:$APPTREMIND_HTTP_PORT
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use domain::{BusinessId, UserId};
+use domain::{ApiKeyId, BusinessId, UserId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,6 +10,8 @@ use uuid::Uuid;
 pub enum Actor {
     /// Somebody who is signed in.
     User(UserId),
+    /// A program, by a key of the business.
+    Key(ApiKeyId),
     /// Somebody on the public page.
     Guest,
     /// One of our own roles, by its name.
@@ -20,6 +22,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(id) => id.fmt(f),
+            Self::Key(id) => id.fmt(f),
             Self::Guest => f.write_str("guest"),
             Self::System(name) => write!(f, "system:{name}"),
         }

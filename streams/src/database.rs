@@ -1,8 +1,15 @@
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    ops::{Deref, DerefMut},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
+use domain::BusinessId;
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool,
+    ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction,
     migrate::MigrateError,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -19,12 +26,37 @@ const PATIENT: Duration = Duration::from_secs(10);
 /// A read that takes longer is given up. Requests are told much sooner when Postgres is silent.
 const READING: Duration = Duration::from_secs(3);
 
-/// Postgres: a pool for requests, and connections of their own for those who hold one for long.
+/// Whoever acts for one business: row-level security shows them that business alone.
+const TENANT: &str = "apptremind_app";
+/// Whoever acts for all of them, such as a projector.
+const SYSTEM: &str = "apptremind_system";
+
+/// Postgres: pools for requests, and connections of their own for those who hold one for long. There is no
+/// other way to a connection, and each way says whose rows it sees.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: PgPool,
+    tenants: PgPool,
+    system: PgPool,
     options: Arc<PgConnectOptions>,
     silence: Silence,
+}
+
+/// A connection that sees the rows of one business and no others, whatever its queries forget to say.
+#[derive(Debug)]
+pub struct Tenant(PoolConnection<Postgres>);
+
+impl Deref for Tenant {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Tenant {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
 }
 
 /// Postgres cannot be used.
@@ -56,12 +88,15 @@ pub enum DatabaseError {
 }
 
 impl Database {
-    /// Prepares a pool of at most `connections`; connects on first use.
+    /// Prepares pools of at most `connections` for tenants, and half as many for all else; connects on first
+    /// use.
     ///
     /// # Errors
     /// When the address does not parse.
     pub fn new(url: &str, connections: u32) -> Result<Self, DatabaseError> {
-        Self::waiting(url, connections, ACQUIRING)
+        let options = options(url)?;
+        let system = options.clone().options([("role", SYSTEM)]);
+        Ok(Self::waiting(options, system, connections, ACQUIRING))
     }
 
     /// For a person at a terminal, who would rather wait than be refused.
@@ -69,37 +104,72 @@ impl Database {
     /// # Errors
     /// When the address does not parse.
     pub fn patient(url: &str) -> Result<Self, DatabaseError> {
-        Self::waiting(url, 2, PATIENT)
+        let options = options(url)?;
+        Ok(Self::waiting(options.clone(), options.options([("role", SYSTEM)]), 2, PATIENT))
     }
 
-    fn waiting(url: &str, connections: u32, acquiring: Duration) -> Result<Self, DatabaseError> {
-        let options = Arc::new(options(url)?);
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(acquiring)
-            // A round trip more for each query would find out that a server was restarted, which a
-            // connection that is in use finds out by itself.
-            .test_before_acquire(false)
-            .before_acquire(|connection, about| {
-                Box::pin(async move {
-                    if about.idle_for > IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(PgConnectOptions::clone(&options));
+    /// For a person at a terminal who changes tables: as the role that signs in, which owns them.
+    ///
+    /// # Errors
+    /// When the address does not parse.
+    pub fn owner(url: &str) -> Result<Self, DatabaseError> {
+        let options = options(url)?;
+        Ok(Self::waiting(options.clone(), options, 2, PATIENT))
+    }
+
+    fn waiting(
+        tenant: PgConnectOptions,
+        system: PgConnectOptions,
+        connections: u32,
+        acquiring: Duration,
+    ) -> Self {
+        let tenants = pool(tenant.options([("role", TENANT)]), connections, acquiring);
+        let options = Arc::new(system);
+        let half = connections.div_ceil(2);
+        let system = pool(PgConnectOptions::clone(&options), half, acquiring);
         let silence = Silence::new(Arc::clone(&options));
-        Ok(Self { pool, options, silence })
+        Self { tenants, system, options, silence }
     }
 
-    /// For queries of requests.
+    /// A connection that sees the rows of this business alone.
+    ///
+    /// # Errors
+    /// When Postgres does not answer, or too many wait for a connection.
+    pub async fn tenant(&self, business_id: BusinessId) -> Result<Tenant, sqlx::Error> {
+        let mut connection = self.tenants.acquire().await?;
+        // For the session and not for a transaction: that would take two round trips more. Whoever has the
+        // connection next says anew whom it is for.
+        sqlx::query("SELECT set_config('apptremind.business_id', $1, false)")
+            .bind(business_id.uuid().to_string())
+            .execute(&mut *connection)
+            .await?;
+        Ok(Tenant(connection))
+    }
+
+    /// A transaction that sees and writes the rows of this business alone.
+    ///
+    /// # Errors
+    /// When Postgres does not answer, or too many wait for a connection.
+    pub async fn begin(
+        &self,
+        business_id: BusinessId,
+    ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        let mut transaction = self.tenants.begin().await?;
+        sqlx::query("SELECT set_config('apptremind.business_id', $1, true)")
+            .bind(business_id.uuid().to_string())
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction)
+    }
+
+    /// For what concerns no business, or many: who signs in, whose a public name is, the feed of the log,
+    /// and the work of our own roles.
     #[must_use]
-    pub const fn pool(&self) -> &PgPool {
-        &self.pool
+    pub const fn system(&self) -> &PgPool {
+        &self.system
     }
 
-    /// A connection outside the pool.
+    /// A connection outside the pools, for the work of our own roles.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -157,7 +227,7 @@ impl Database {
 
     /// Whether Postgres answers.
     pub async fn answers(&self) -> bool {
-        let ping = sqlx::query("SELECT 1").execute(&self.pool);
+        let ping = sqlx::query("SELECT 1").execute(&self.system);
         matches!(tokio::time::timeout(Duration::from_secs(1), ping).await, Ok(Ok(_)))
     }
 
@@ -201,12 +271,30 @@ impl Database {
             .map_err(DatabaseError::Unreachable)?;
         MIGRATIONS.run_direct(&mut connection).await?;
         // `check` reads it as the application.
-        sqlx::query("GRANT SELECT ON _sqlx_migrations TO apptremind_app")
+        sqlx::query("GRANT SELECT ON _sqlx_migrations TO apptremind_app, apptremind_system")
             .execute(&mut connection)
             .await
             .map_err(DatabaseError::Unreachable)?;
         Ok(())
     }
+}
+
+fn pool(options: PgConnectOptions, connections: u32, acquiring: Duration) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(acquiring)
+        // A round trip more for each query would find out that a server was restarted, which a
+        // connection that is in use finds out by itself.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, DatabaseError> {

@@ -108,7 +108,9 @@ impl NatsServer {
         self.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    fn store(&self) -> PathBuf {
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
 

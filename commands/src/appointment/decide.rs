@@ -133,7 +133,7 @@ pub(super) fn decide(
     let expires_at = match (book.waitlist_id, &context.actor) {
         (Some(_), _) => Some(rules.offer_expires_at(context.now, begins)),
         (None, Actor::Guest) if wanted => Some(rules.request_expires_at(context.now, begins)),
-        (None, Actor::Guest | Actor::User(_) | Actor::System(_)) => None,
+        (None, Actor::Guest | Actor::User(_) | Actor::Key(_) | Actor::System(_)) => None,
     };
     let booked = Booked::of(book.appointment_id, &visit, expires_at);
     let mut unit = UnitOfWork::new(context.clone());

@@ -139,7 +139,7 @@ impl Commands {
         context: &CommandContext,
     ) -> Result<streams::Cursor, CommitError> {
         let Some(reason) = reason else { return self.log.commit(unit).await };
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(unit).await?;
         sqlx::query(
             "UPDATE appointment_private SET cancel_reason = $3

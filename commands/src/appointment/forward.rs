@@ -51,7 +51,8 @@ enum Verdict {
 }
 
 impl Wish {
-    /// Nothing for our own roles: they do not book.
+    /// Nothing for our own roles, which do not book, nor for programs: builds before this one would take
+    /// them for guests.
     fn of(
         book: &BookAppointment,
         key: Option<&IdempotencyKey>,
@@ -60,7 +61,7 @@ impl Wish {
         let user_id = match context.actor {
             Actor::User(user_id) => Some(user_id),
             Actor::Guest => None,
-            Actor::System(_) => return None,
+            Actor::Key(_) | Actor::System(_) => return None,
         };
         let wish = Self {
             book: book.clone(),
@@ -220,7 +221,7 @@ impl Commands {
             | AppointmentEvent::Completed {}
             | AppointmentEvent::MissedByGuest {} => return Ok(None),
         };
-        let pool = self.log.database().pool();
+        let pool = self.log.database().system();
         let position = feed::end_of_transaction(pool, first.cursor).await?;
         Ok(Some(Done::new(Booked::of(book.appointment_id, &visit, expires_at), position)))
     }

@@ -163,7 +163,7 @@ impl Commands {
         )
         .bind(waitlist_id.uuid())
         .bind(business_id.uuid())
-        .fetch_optional(self.log.database().pool())
+        .fetch_optional(&mut *self.log.database().tenant(business_id).await?)
         .await?;
         let guest = |row: sqlx::postgres::PgRow| {
             let (name, email) = (row.try_get("name")?, row.try_get("email")?);

@@ -301,7 +301,9 @@ pub(super) fn command(
             notice_minutes: policy.cancel_notice_minutes,
             now: context.now,
         },
-        Actor::User(_) | Actor::System(_) => AppointmentCommand::Reschedule { visit, limit: None },
+        Actor::User(_) | Actor::Key(_) | Actor::System(_) => {
+            AppointmentCommand::Reschedule { visit, limit: None }
+        }
     }
 }
 

@@ -119,7 +119,7 @@ impl Commands {
                     notice_minutes: policy.cancel_notice_minutes,
                     now: context.now,
                 },
-                Actor::User(_) | Actor::System(_) => AppointmentCommand::Cancel,
+                Actor::User(_) | Actor::Key(_) | Actor::System(_) => AppointmentCommand::Cancel,
             };
             let events = member.appointment.state.decide(command).or_else(refuse)?;
             if events.is_empty() {
@@ -307,7 +307,7 @@ impl Commands {
         reason: Option<&str>,
         context: &CommandContext,
     ) -> Result<Cursor, CommitError> {
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append_all(units).await?;
         if let Some(reason) = reason {
             sqlx::query(

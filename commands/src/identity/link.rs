@@ -2,14 +2,14 @@
 //! they are needed and never stored: whoever reads the tables or the log of events cannot use anybody's.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{AppointmentId, StaffId, WaitlistId};
+use domain::{AppointmentId, InvitationId, ResetId, StaffId, WaitlistId};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::{Audience, KeyError, SigningKey};
+use super::{Audience, KeyError, RootKeys, SigningKey};
 
 /// What a manage link stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,14 @@ pub enum NonceRefused {
 /// Makes links and nonces, and knows its own again.
 #[derive(Clone)]
 pub struct Links {
+    /// Makes links.
+    current: LinkKey,
+    /// Knows what was made with earlier ones.
+    earlier: Vec<LinkKey>,
+}
+
+#[derive(Clone)]
+struct LinkKey {
     /// Says which key it was, so that the next key can stand beside this one.
     kid: [u8; 4],
     key: Hmac<Sha256>,
@@ -54,7 +62,7 @@ pub struct Links {
 
 impl std::fmt::Debug for Links {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Links").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("Links").field("kid", &self.current.kid).finish_non_exhaustive()
     }
 }
 
@@ -74,13 +82,14 @@ impl Links {
     ///
     /// # Errors
     /// When none can be derived.
-    pub fn try_new(key: &SigningKey) -> Result<Self, KeyError> {
-        let derived = Hkdf::<Sha256>::new(None, &key.secret());
-        let (mut secret, mut kid) = ([0; 32], [0; 4]);
-        derived.expand(KEY_LABEL, &mut secret).map_err(|_length| KeyError::Derive)?;
-        derived.expand(KID_LABEL, &mut kid).map_err(|_length| KeyError::Derive)?;
-        let key = Hmac::new_from_slice(&secret).map_err(|_length| KeyError::Derive)?;
-        Ok(Self { kid, key })
+    pub fn try_new(keys: &RootKeys) -> Result<Self, KeyError> {
+        let mut all = keys.iter().map(LinkKey::try_new);
+        let current = all.next().ok_or(KeyError::Empty)??;
+        Ok(Self { current, earlier: all.collect::<Result<_, _>>()? })
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &LinkKey> {
+        std::iter::once(&self.current).chain(&self.earlier)
     }
 
     /// The link as text that can stand in a URL.
@@ -119,6 +128,30 @@ impl Links {
         self.meant(Audience::Wait, text).map(WaitlistId::new)
     }
 
+    /// The link by which a forgotten password is replaced.
+    #[must_use]
+    pub fn reset(&self, reset_id: ResetId) -> String {
+        self.named(Audience::Reset, reset_id.uuid(), GENERATION)
+    }
+
+    /// Which replacement a link stands for; nothing when it is not one of ours, or not any more.
+    #[must_use]
+    pub fn resetting(&self, text: &str) -> Option<ResetId> {
+        self.meant(Audience::Reset, text).map(ResetId::new)
+    }
+
+    /// The link by which an invitation is accepted.
+    #[must_use]
+    pub fn invitation(&self, invitation_id: InvitationId) -> String {
+        self.named(Audience::Invite, invitation_id.uuid(), GENERATION)
+    }
+
+    /// Which invitation a link stands for; nothing when it is not one of ours, or not any more.
+    #[must_use]
+    pub fn invited(&self, text: &str) -> Option<InvitationId> {
+        self.meant(Audience::Invite, text).map(InvitationId::new)
+    }
+
     /// Authorises one change by the holder of this link, of the appointment at this version. Every change
     /// makes another version, so the change itself spends it.
     #[must_use]
@@ -134,7 +167,7 @@ impl Links {
     /// When it was not given out for this link, or has expired.
     pub fn version(&self, link: Link, nonce: &str, now: Timestamp) -> Result<u64, NonceRefused> {
         let about: Vec<u8> = link.bytes().collect();
-        let body = self.opened(Audience::Change, &about, nonce).ok_or(NonceRefused::Forged)?;
+        let (_, body) = self.opened(Audience::Change, &about, nonce).ok_or(NonceRefused::Forged)?;
         let (version, expires) = body.split_first_chunk().ok_or(NonceRefused::Forged)?;
         let expires = expires.try_into().map_err(|_length| NonceRefused::Forged)?;
         if now.as_second() >= i64::from_be_bytes(expires) {
@@ -145,40 +178,53 @@ impl Links {
 
     fn named(&self, audience: Audience, id: Uuid, generation: u16) -> String {
         let mut bytes = vec![FORM];
-        bytes.extend(self.kid);
+        bytes.extend(self.current.kid);
         bytes.extend(id.as_bytes());
         bytes.extend(generation.to_be_bytes());
         self.sealed(audience, &[], bytes)
     }
 
     fn meant(&self, audience: Audience, text: &str) -> Option<Uuid> {
-        let body = self.opened(audience, &[], text)?;
+        let (key, body) = self.opened(audience, &[], text)?;
         let ([FORM], body) = body.split_first_chunk()? else { return None };
         let (kid, body) = body.split_first_chunk()?;
         let (id, generation) = body.split_first_chunk()?;
-        let current = *kid == self.kid && *generation == GENERATION.to_be_bytes();
+        let current = *kid == key.kid && *generation == GENERATION.to_be_bytes();
         current.then_some(Uuid::from_bytes(*id))
+    }
+
+    fn sealed(&self, audience: Audience, about: &[u8], mut body: Vec<u8>) -> String {
+        let tag = self.current.mac(audience, about, &body).finalize().into_bytes();
+        body.extend(tag.iter().take(TAG));
+        URL_SAFE_NO_PAD.encode(body)
+    }
+
+    /// Compares in constant time.
+    fn opened(&self, audience: Audience, about: &[u8], text: &str) -> Option<(&LinkKey, Vec<u8>)> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (body, tag) = bytes.split_last_chunk::<TAG>()?;
+        let made =
+            |key: &&LinkKey| key.mac(audience, about, body).verify_truncated_left(tag).is_ok();
+        let key = self.keys().find(made)?;
+        bytes.truncate(bytes.len() - TAG);
+        Some((key, bytes))
+    }
+}
+
+impl LinkKey {
+    fn try_new(key: &SigningKey) -> Result<Self, KeyError> {
+        let derived = Hkdf::<Sha256>::new(None, &key.secret());
+        let (mut secret, mut kid) = ([0; 32], [0; 4]);
+        derived.expand(KEY_LABEL, &mut secret).map_err(|_length| KeyError::Derive)?;
+        derived.expand(KID_LABEL, &mut kid).map_err(|_length| KeyError::Derive)?;
+        let key = Hmac::new_from_slice(&secret).map_err(|_length| KeyError::Derive)?;
+        Ok(Self { kid, key })
     }
 
     /// Everything before `body` has one length for one audience, so no two messages are alike.
     fn mac(&self, audience: Audience, about: &[u8], body: &[u8]) -> Hmac<Sha256> {
         let mac = self.key.clone().chain_update(audience.as_str()).chain_update([0]);
         mac.chain_update(about).chain_update(body)
-    }
-
-    fn sealed(&self, audience: Audience, about: &[u8], mut body: Vec<u8>) -> String {
-        let tag = self.mac(audience, about, &body).finalize().into_bytes();
-        body.extend(tag.iter().take(TAG));
-        URL_SAFE_NO_PAD.encode(body)
-    }
-
-    /// Compares in constant time.
-    fn opened(&self, audience: Audience, about: &[u8], text: &str) -> Option<Vec<u8>> {
-        let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (body, tag) = bytes.split_last_chunk::<TAG>()?;
-        self.mac(audience, about, body).verify_truncated_left(tag).ok()?;
-        bytes.truncate(bytes.len() - TAG);
-        Some(bytes)
     }
 }
 
@@ -190,7 +236,7 @@ mod tests {
     use super::*;
 
     fn links() -> Links {
-        Links::try_new(&SigningKey::generate()).unwrap()
+        Links::try_new(&RootKeys::of(SigningKey::generate())).unwrap()
     }
 
     fn link() -> Link {
@@ -201,7 +247,7 @@ mod tests {
     /// is pinned here was computed by another program, from RFC 2104 and RFC 5869.
     #[test]
     fn the_same_key_makes_the_same_links_for_ever() {
-        let links = Links::try_new(&SigningKey::of_seed([7; 32])).unwrap();
+        let links = Links::try_new(&RootKeys::of(SigningKey::of_seed([7; 32]))).unwrap();
         let id = Uuid::from_u128(1);
         let link = Link::of(AppointmentId::new(id));
         let manage = "AfQwRHgAAAAAAAAAAAAAAAAAAAABAAE_wJGJNNQsBkh9NZCf-p4i";

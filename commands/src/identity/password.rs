@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use argon2::{
-    Argon2,
+    Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use streams::BoxError;
@@ -11,6 +11,30 @@ use crate::CommandError;
 
 /// Whoever waits longer for a turn is told to come back.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a hash costs to compute (RFC 9106).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Memory.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub iterations: u32,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self { memory_kib: Params::DEFAULT_M_COST, iterations: Params::DEFAULT_T_COST }
+    }
+}
+
+/// What came of checking a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    Wrong,
+    Right,
+    /// Right, and hashed at another cost than today's: it is to be hashed anew.
+    Outdated,
+}
 
 /// Hashes and checks passwords (Argon2id), off the threads that serve requests and few at a time:
 /// each takes 19 MiB and tens of milliseconds.
@@ -23,12 +47,13 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// At most `at_once` hashes are computed at the same time.
+    /// At most `at_once` hashes are computed at the same time, each with this cost.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
-    pub fn try_new(at_once: usize) -> Result<Self, BoxError> {
-        let argon2 = Argon2::default();
+    /// When the cost is out of range, or the system gives no random bytes.
+    pub fn try_new(at_once: usize, cost: Cost) -> Result<Self, BoxError> {
+        let params = Params::new(cost.memory_kib, cost.iterations, 1, None)?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let nobody = argon2.hash_password(&rand::random::<[u8; 32]>())?.to_string();
         Ok(Self { argon2, at_once: Arc::new(Semaphore::new(at_once)), nobody })
     }
@@ -43,13 +68,21 @@ impl Passwords {
         &self,
         password: String,
         hash: Option<String>,
-    ) -> Result<bool, CommandError<E>> {
+    ) -> Result<Checked, CommandError<E>> {
         let argon2 = self.argon2.clone();
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.clone());
         self.off_thread(move || {
             let hash = PasswordHash::new(&hash)?;
-            Ok(argon2.verify_password(password.as_bytes(), &hash).is_ok() && known)
+            let right = argon2.verify_password(password.as_bytes(), &hash).is_ok() && known;
+            let params = Params::try_from(&hash)?;
+            let now = argon2.params();
+            let same = (params.m_cost(), params.t_cost()) == (now.m_cost(), now.t_cost());
+            Ok(match (right, same) {
+                (false, _) => Checked::Wrong,
+                (true, true) => Checked::Right,
+                (true, false) => Checked::Outdated,
+            })
         })
         .await
     }

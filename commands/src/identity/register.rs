@@ -1,20 +1,27 @@
 use domain::{
     BusinessId, Decide, FieldError, Fields, UserId, Zone,
     business::{Business, BusinessCommand, BusinessError, Profile},
+    login::Means,
     subscription::{Subscription, SubscriptionCommand, Tier},
+    team::{Place, Team, TeamCommand},
     user::{Role, User, UserCommand},
 };
 use streams::{
     Actor, CommandContext, Origin, clock,
-    log::{CommitError, Loaded, StreamKey, UnitOfWork, Writing},
+    log::{CommitError, Loaded, StreamKey, UnitOfWork},
 };
-use uuid::Uuid;
 
-use super::{Identity, Session, session::Member};
+use super::{
+    Caller, Identity, Session,
+    invitation::{add_member, add_user},
+    reset::check_password,
+    session::{self, Entrant},
+};
 use crate::{
-    CommandError, Done,
+    CommandError, Done, UsedUp,
     directory::{self, Named},
     email::is_email,
+    quota::{self, subject},
 };
 
 /// A new owner and their business.
@@ -62,6 +69,9 @@ pub enum RegisterRefused {
     /// There is an account with this address.
     #[error("there is an account with this e-mail address")]
     EmailTaken,
+    /// Too many businesses were made from this network.
+    #[error("too many registrations; try again later")]
+    TooMany(UsedUp),
     /// Another business has the handle.
     #[error("another business has this handle")]
     HandleTaken,
@@ -81,9 +91,14 @@ impl Identity {
     pub async fn register(
         &self,
         register: &Register,
+        caller: &Caller,
         origin: &Origin,
     ) -> Result<Done<Registered>, Refused> {
         validate(register).map_err(|e| CommandError::Refused(RegisterRefused::Invalid(e)))?;
+        let network = (self.policy.registrations_from_network, subject(&[&caller.network()]));
+        if let Some(used_up) = quota::take(self.commands.log().database(), &[network]).await? {
+            return Err(CommandError::Refused(RegisterRefused::TooMany(used_up)));
+        }
         let hash = self.passwords.hash(register.password.clone()).await?;
         let mut tried = 0;
         loop {
@@ -91,7 +106,7 @@ impl Identity {
                 || made_handle(&register.business_name, tried),
                 |handle| handle.to_ascii_lowercase(),
             );
-            match self.try_register(register, &handle, &hash, origin).await {
+            match self.try_register(register, &handle, &hash, (caller, origin)).await {
                 Err(CommandError::Refused(RegisterRefused::HandleTaken))
                     if register.handle.is_none() && tried < HANDLES =>
                 {
@@ -107,7 +122,7 @@ impl Identity {
         register: &Register,
         handle: &str,
         password_hash: &str,
-        origin: &Origin,
+        (caller, origin): (&Caller, &Origin),
     ) -> Result<Done<Registered>, Refused> {
         let user_id = UserId::new(clock::new_id());
         let business_id = BusinessId::new(clock::new_id());
@@ -117,14 +132,19 @@ impl Identity {
             now: clock::now(),
             origin: origin.clone(),
         };
-        let unit = begin(register, handle, user_id, context)?;
-        let mut writing = self.commands.log().begin().await.map_err(refusal)?;
+        let mut unit = begin(register, handle, user_id, context)?;
+        let place = Place { role: Role::Owner, staff_id: None };
+        let entrant = Entrant { user_id, business_id, place };
+        let opening = session::open(&mut unit, entrant, Means::Registration).map_err(refusal)?;
+        let mut writing = self.commands.log().begin_system().await.map_err(refusal)?;
         let position = writing.append(&unit).await.map_err(refusal)?;
-        add_rows(&mut writing, register, handle, password_hash, user_id, business_id)
+        let email = register.email.trim();
+        add_user(&mut writing, user_id, email, password_hash).await.map_err(refusal)?;
+        add_member(&mut writing, entrant).await.map_err(refusal)?;
+        directory::list(writing.connection(), business_id, Named::Handle(handle))
             .await
-            .map_err(refusal)?;
-        let member = Member { user_id, business_id, role: Role::Owner };
-        let session = self.open_session(writing.connection(), member, clock::new_id()).await?;
+            .map_err(|error| refusal(error.into()))?;
+        let session = self.write_session(writing.connection(), opening, caller).await?;
         writing.commit().await.map_err(refusal)?;
         let registered = Registered {
             user_id,
@@ -140,8 +160,7 @@ impl Identity {
 fn validate(register: &Register) -> Result<(), Vec<FieldError>> {
     let mut fields = Fields::default();
     fields.check(is_email(register.email.trim()), "email", "must be an e-mail address");
-    let length = register.password.chars().count();
-    fields.check((8..=200).contains(&length), "password", "must be 8 to 200 characters");
+    check_password(&mut fields, "password", &register.password);
     fields.line("business_name", &register.business_name, 120);
     fields.done()
 }
@@ -177,6 +196,7 @@ fn begin(
     let business: Loaded<Business> = empty(business_id);
     let plan: Loaded<Subscription> = empty(business_id);
     let user: Loaded<User> = empty(user_id);
+    let team: Loaded<Team> = empty(business_id);
     let opened = business.state.decide(BusinessCommand::Register { profile }).map_err(invalid)?;
     let ours = |error: streams::BoxError| CommandError::Store(error);
     let activated = plan
@@ -187,10 +207,16 @@ fn begin(
         .state
         .decide(UserCommand::Create { business_id, role: Role::Owner })
         .map_err(|error| ours(error.into()))?;
+    let place = Place { role: Role::Owner, staff_id: None };
+    let joined = team
+        .state
+        .decide(TeamCommand::Join { user_id, place })
+        .map_err(|error| ours(error.into()))?;
     let mut unit = UnitOfWork::new(context);
     unit.append(&business, opened).map_err(refusal)?;
     unit.append(&plan, activated).map_err(refusal)?;
     unit.append(&user, created).map_err(refusal)?;
+    unit.append(&team, joined).map_err(refusal)?;
     Ok(unit)
 }
 
@@ -218,29 +244,4 @@ fn refusal(error: CommitError) -> Refused {
         | CommitError::Repeat
         | CommitError::Limit { .. }) => CommandError::Store(error.into()),
     }
-}
-
-async fn add_rows(
-    writing: &mut Writing,
-    register: &Register,
-    handle: &str,
-    password_hash: &str,
-    user_id: UserId,
-    business_id: BusinessId,
-) -> Result<(), CommitError> {
-    let (user, business): (Uuid, Uuid) = (user_id.uuid(), business_id.uuid());
-    sqlx::query("INSERT INTO app_user (user_id, email, password_hash) VALUES ($1, $2, $3)")
-        .bind(user)
-        .bind(register.email.trim())
-        .bind(password_hash)
-        .execute(writing.connection())
-        .await?;
-    sqlx::query("INSERT INTO membership (user_id, business_id, role) VALUES ($1, $2, $3)")
-        .bind(user)
-        .bind(business)
-        .bind(Role::Owner.as_str())
-        .execute(writing.connection())
-        .await?;
-    directory::list(writing.connection(), business_id, Named::Handle(handle)).await?;
-    Ok(())
 }

@@ -127,7 +127,7 @@ impl Commands {
                 serde_json::to_value(&joined).map_err(|error| CommitError::Store(error.into()))?;
             unit.answer(key.row(answer));
         }
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(context.business_id).await?;
         // Reading only, so the events are still the first that is written.
         room(writing.connection(), context.business_id, join).await?;
         let position = writing.append(&unit).await?;

@@ -60,7 +60,7 @@ impl Commands {
         waitlist_id: WaitlistId,
         entry: &WaitlistEntry,
     ) -> Result<Cursor, CommitError> {
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin(unit.business_id()).await?;
         let position = writing.append(unit).await?;
         sqlx::query(
             "UPDATE waitlist_entry SET status = $2, appointment_id = $3 WHERE waitlist_id = $1",

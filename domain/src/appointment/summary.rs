@@ -12,8 +12,12 @@ pub enum Doer {
     Guest,
     /// The owner of the business.
     Owner,
+    /// Somebody who manages it beside the owner.
+    Admin,
     /// Somebody who works there.
     Staff,
+    /// A program of the business, by a key.
+    Program,
     /// Nobody: it followed from a rule.
     System,
     /// Somebody who was signed in, and is not of the business any more.
@@ -27,7 +31,9 @@ impl Doer {
         match self {
             Self::Guest => Some("guest"),
             Self::Owner => Some("owner"),
+            Self::Admin => Some("admin"),
             Self::Staff => Some("staff"),
+            Self::Program => Some("program"),
             Self::System => Some("system"),
             Self::Former => None,
         }
@@ -37,7 +43,9 @@ impl Doer {
         match self {
             Self::Guest => "the guest",
             Self::Owner => "the owner",
+            Self::Admin => "an admin",
             Self::Staff => "a staff member",
+            Self::Program => "a program",
             Self::System => "the system",
             Self::Former => "somebody who has left",
         }

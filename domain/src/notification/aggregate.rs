@@ -82,6 +82,12 @@ impl Decide for Notification {
                 | Kind::HostRescheduled
                 | Kind::HostCancelled => NotificationEvent::Requested { plan },
             }]),
+            NotificationCommand::RequestAccountMail { .. } if *self != Self::Unrequested => {
+                Ok(vec![])
+            }
+            NotificationCommand::RequestAccountMail { plan } => {
+                Ok(vec![NotificationEvent::AccountMailRequested { plan }])
+            }
             NotificationCommand::Skip { .. } if *self != Self::Unrequested => Ok(vec![]),
             NotificationCommand::Skip { plan, reason } => {
                 Ok(vec![NotificationEvent::Skipped { plan, reason }])
@@ -118,9 +124,9 @@ impl Decide for Notification {
     fn evolve(&mut self, event: Self::Event) {
         let ended = |outcome| Self::Ended { outcome };
         *self = match event {
-            NotificationEvent::ReminderRequested { .. } | NotificationEvent::Requested { .. } => {
-                Self::Pending
-            }
+            NotificationEvent::ReminderRequested { .. }
+            | NotificationEvent::Requested { .. }
+            | NotificationEvent::AccountMailRequested { .. } => Self::Pending,
             NotificationEvent::FellDue {} | NotificationEvent::Deferred { .. } => Self::Due,
             NotificationEvent::Skipped { .. } => ended(Outcome::Skipped),
             NotificationEvent::Sent { .. } => ended(Outcome::Sent),

@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-use super::Plan;
+use super::{AccountPlan, Plan};
 
 /// What can happen to a message. An `attempt` counts from 1; a `reason` is a code of ours, never a
 /// provider's words, which may quote an address.
@@ -9,6 +9,8 @@ use super::Plan;
 pub enum NotificationCommand {
     /// Plan it; when it was due before `now` it is recorded as skipped.
     Request { plan: Plan, now: Timestamp },
+    /// Plan a mail about an account.
+    RequestAccountMail { plan: AccountPlan },
     /// Record that it is not needed, and why.
     Skip { plan: Plan, reason: String },
     /// Its time has come.

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Plan;
+use super::{AccountPlan, Plan};
 use crate::pure::event_types;
 
 /// Stored for ever: add, never change. A `reason` is a code of ours, without personal data.
@@ -13,6 +13,8 @@ pub enum NotificationEvent {
     ReminderRequested { plan: Plan },
     /// Another message is planned.
     Requested { plan: Plan },
+    /// A mail about an account is planned.
+    AccountMailRequested { plan: AccountPlan },
     /// It is not sent: it was due before it could be planned, or is not needed.
     Skipped { plan: Plan, reason: String },
     /// Its time came and it was handed to the senders.
@@ -34,6 +36,7 @@ pub enum NotificationEvent {
 event_types!(NotificationEvent {
     ReminderRequested => "booking.reminder.requested.v1",
     Requested => "notification.requested.v1",
+    AccountMailRequested => "notification.account_mail_requested.v1",
     Skipped => "notification.skipped.v1",
     FellDue => "scheduler.reminder.due.v1",
     Sent => "notification.sent.v1",

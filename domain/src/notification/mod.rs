@@ -1,5 +1,6 @@
-//! One message about an appointment, from requested to its outcome.
+//! One message about an appointment or an account, from requested to its outcome.
 
+mod account;
 mod aggregate;
 mod command;
 mod error;
@@ -9,6 +10,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+pub use account::{AccountMail, AccountPlan};
 pub use aggregate::{Notification, Outcome};
 pub use command::NotificationCommand;
 pub use error::NotificationError;

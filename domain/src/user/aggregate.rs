@@ -11,16 +11,22 @@ use crate::{BusinessId, Decide, pure::pure_aggregate};
 pub enum Role {
     /// Everything.
     Owner,
-    /// Reads everything; changes what is their own.
+    /// Everything but making and unmaking owners.
+    Admin,
+    /// What is on their own calendar, and what the business publishes.
     Staff,
 }
 
 impl Role {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Owner, Self::Admin, Self::Staff];
+
     /// The name in tokens, tables and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
+            Self::Admin => "admin",
             Self::Staff => "staff",
         }
     }
@@ -34,14 +40,14 @@ impl fmt::Display for Role {
 
 /// No such role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be owner or staff")]
+#[error("must be owner, admin or staff")]
 pub struct UnknownRole;
 
 impl FromStr for Role {
     type Err = UnknownRole;
 
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        [Self::Owner, Self::Staff].into_iter().find(|r| r.as_str() == text).ok_or(UnknownRole)
+        Self::ALL.into_iter().find(|r| r.as_str() == text).ok_or(UnknownRole)
     }
 }
 
@@ -65,18 +71,32 @@ pure_aggregate!(User, "user", UserCommand, UserEvent, UserError);
 
 impl Decide for User {
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
-        let UserCommand::Create { business_id, role } = command;
-        match self {
-            Self::Unknown => Ok(vec![UserEvent::Created { business_id, role }]),
-            Self::Created { business_id: b, role: r } if (*b, *r) == (business_id, role) => {
-                Ok(vec![])
+        match (self, command) {
+            (Self::Unknown, UserCommand::Create { business_id, role }) => {
+                Ok(vec![UserEvent::Created { business_id, role }])
             }
-            Self::Created { .. } => Err(UserError::AlreadyExists),
+            (
+                Self::Created { business_id: b, role: r },
+                UserCommand::Create { business_id, role },
+            ) if (*b, *r) == (business_id, role) => Ok(vec![]),
+            (Self::Created { .. }, UserCommand::Create { .. }) => Err(UserError::AlreadyExists),
+            (
+                Self::Unknown,
+                UserCommand::AskForReset { .. } | UserCommand::ChangePassword { .. },
+            ) => Err(UserError::NotFound),
+            (Self::Created { .. }, UserCommand::AskForReset { reset_id, expires_at }) => {
+                Ok(vec![UserEvent::PasswordResetRequested { reset_id, expires_at }])
+            }
+            (Self::Created { .. }, UserCommand::ChangePassword { by_reset }) => {
+                Ok(vec![UserEvent::PasswordChanged { by_reset }])
+            }
         }
     }
 
     fn evolve(&mut self, event: Self::Event) {
-        let UserEvent::Created { business_id, role } = event;
-        *self = Self::Created { business_id, role };
+        match event {
+            UserEvent::Created { business_id, role } => *self = Self::Created { business_id, role },
+            UserEvent::PasswordResetRequested { .. } | UserEvent::PasswordChanged { .. } => {}
+        }
     }
 }

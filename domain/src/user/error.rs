@@ -4,4 +4,7 @@ pub enum UserError {
     /// The id belongs to another account.
     #[error("the user exists already")]
     AlreadyExists,
+    /// There is no such account.
+    #[error("there is no such user")]
+    NotFound,
 }

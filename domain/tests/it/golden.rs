@@ -4,11 +4,12 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{
-    DomainEvent, EVENT_TYPES, appointment::AppointmentEvent, business::BusinessEvent,
-    customer::CustomerEvent, notification::NotificationEvent,
-    resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
-    staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
-    subscription::SubscriptionEvent, upcast, user::UserEvent, waitlist::WaitlistEvent,
+    DomainEvent, EVENT_TYPES, api_key::ApiKeyEvent, appointment::AppointmentEvent,
+    business::BusinessEvent, customer::CustomerEvent, invitation::InvitationEvent,
+    login::LoginEvent, notification::NotificationEvent, resource_calendar::ResourceCalendarEvent,
+    series::SeriesEvent, staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
+    subscription::SubscriptionEvent, team::TeamEvent, upcast, user::UserEvent,
+    waitlist::WaitlistEvent,
 };
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ fn read<E: DomainEvent>(name: &str, stored: &Value) -> (String, Value) {
 
 fn by_stream(name: &str, stored: &Value) -> (String, Value) {
     type Reader = fn(&str, &Value) -> (String, Value);
-    let readers: [(&[&str], Reader); 11] = [
+    let readers: [(&[&str], Reader); 15] = [
         (BusinessEvent::TYPES, read::<BusinessEvent>),
         (StaffScheduleEvent::TYPES, read::<StaffScheduleEvent>),
         (StaffCalendarEvent::TYPES, read::<StaffCalendarEvent>),
@@ -47,6 +48,10 @@ fn by_stream(name: &str, stored: &Value) -> (String, Value) {
         (SubscriptionEvent::TYPES, read::<SubscriptionEvent>),
         (NotificationEvent::TYPES, read::<NotificationEvent>),
         (UserEvent::TYPES, read::<UserEvent>),
+        (LoginEvent::TYPES, read::<LoginEvent>),
+        (TeamEvent::TYPES, read::<TeamEvent>),
+        (InvitationEvent::TYPES, read::<InvitationEvent>),
+        (ApiKeyEvent::TYPES, read::<ApiKeyEvent>),
         (WaitlistEvent::TYPES, read::<WaitlistEvent>),
     ];
     let reader = readers.iter().find(|(types, _)| types.contains(&name));

@@ -21,7 +21,7 @@ use super::{
     Api, Problem,
     answer::{Items, PartAnswer, Price, Tagged, Written, page_size},
     context,
-    extract::{self, Id, Member, Owner},
+    extract::{self, Id, Member},
     intake::SubjectBody,
     series::{self, ScopeBody, SeriesPlace},
     shape::Instant,
@@ -317,12 +317,33 @@ impl Api {
         Ok((version, answer))
     }
 
+    /// That the appointment is on a calendar that they may use.
+    pub(super) async fn check_own(&self, member: Member, id: AppointmentId) -> Result<(), Problem> {
+        let Some(own) = member.kept_to()? else { return Ok(()) };
+        let found = self.agenda.get(member.business_id, id).await?;
+        let visit = found.ok_or_else(Problem::not_found)?.visit;
+        let theirs = visit.parts().iter().any(|part| part.staff_id == own);
+        theirs.then_some(()).ok_or_else(Problem::not_yours)
+    }
+
+    /// The same of a change that may be for others, too: those may be on anybody's calendar.
+    pub(super) async fn check_change(
+        &self,
+        member: Member,
+        id: AppointmentId,
+        is_one: bool,
+    ) -> Result<(), Problem> {
+        self.check_own(member, id).await?;
+        if is_one || member.kept_to()?.is_none() { Ok(()) } else { Err(Problem::not_yours()) }
+    }
+
     async fn end(
         &self,
         member: Member,
         appointment_id: AppointmentId,
         ending: Ending,
     ) -> Result<Cursor, Problem> {
+        self.check_own(member, appointment_id).await?;
         let context = context::command(member.business_id, member.actor());
         let end = EndAppointment { appointment_id, ending };
         let done = self.commands.end_appointment(&end, &context).await.map_err(refused)?;
@@ -331,12 +352,12 @@ impl Api {
 
     async fn ended(
         &self,
-        owner: Owner,
+        member: Member,
         id: AppointmentId,
         ending: Ending,
     ) -> Result<Written<AppointmentAnswer>, Problem> {
-        let position = self.end(owner.0, id, ending).await?;
-        self.changed(owner.0, id, position).await
+        let position = self.end(member, id, ending).await?;
+        self.changed(member, id, position).await
     }
 
     /// The appointment as a change left it.
@@ -391,7 +412,7 @@ pub(super) fn refusal(error: &AppointmentError) -> Problem {
 
 /// Appointments by start.
 #[utoipa::path(get, path = "/api/v1/appointments", tag = "appointments",
-    operation_id = "list_appointments", security(("bearer" = [])),
+    operation_id = "list_appointments",
     params(ListQuery),
     responses((status = 200, body = Items<ListedAppointment>), (status = 503, body = Problem)))]
 pub(crate) async fn list(
@@ -400,6 +421,12 @@ pub(crate) async fn list(
     extract::Query(query): extract::Query<ListQuery>,
 ) -> Result<Json<Items<ListedAppointment>>, Problem> {
     let limit = page_size(query.limit)?;
+    let own = member.kept_to()?;
+    if let (Some(own), Some(asked)) = (own, query.staff_id)
+        && own != asked
+    {
+        return Err(Problem::not_yours());
+    }
     let after = query
         .cursor
         .map(|text| text.parse().map_err(|_odd| "must be `next` of the page before"))
@@ -409,7 +436,7 @@ pub(crate) async fn list(
     let filter = AgendaFilter {
         from: query.from.map(|from| from.0),
         to: query.to.map(|to| to.0),
-        staff_id: query.staff_id,
+        staff_id: own.or(query.staff_id),
         service_id: query.service_id,
         customer_id: query.customer_id,
         series_id: query.series_id,
@@ -425,7 +452,7 @@ pub(crate) async fn list(
 /// One appointment, with its guest and every message about it; also as it was known at an instant.
 #[utoipa::path(get, path = "/api/v1/appointments/{id}", tag = "appointments",
     operation_id = "get_appointment",
-    security(("bearer" = [])), params(("id" = String, Path), OneQuery),
+    params(("id" = String, Path), OneQuery),
     responses((status = 200, body = AppointmentAnswer), (status = 503, body = Problem)))]
 pub(crate) async fn get(
     member: Member,
@@ -438,6 +465,7 @@ pub(crate) async fn get(
         return Err(Problem::invalid_field("as_of", "must not lie in the future"));
     }
     api.wait(super::AGENDA, asked.min_position).await?;
+    api.check_own(member, id).await?;
     let (version, answer) = api.appointment(member, id, as_of).await?;
     Ok(Tagged(version, answer))
 }
@@ -445,13 +473,14 @@ pub(crate) async fn get(
 /// Every event of an appointment.
 #[utoipa::path(get, path = "/api/v1/appointments/{id}/history", tag = "appointments",
     operation_id = "get_appointment_history",
-    security(("bearer" = [])), params(("id" = String, Path)),
+    params(("id" = String, Path)),
     responses((status = 200, body = Items<HistoryAnswer>)))]
 pub(crate) async fn history(
     member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
 ) -> Result<Json<Items<HistoryAnswer>>, Problem> {
+    api.check_own(member, id).await?;
     let found = api.agenda.history(member.business_id, id).await?;
     let entries = found.ok_or_else(Problem::not_found)?;
     Ok(Json(Items::all(entries.into_iter().map(Into::into).collect())))
@@ -460,67 +489,65 @@ pub(crate) async fn history(
 /// Call an appointment off. Its pending reminders end.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/cancel", tag = "appointments",
     operation_id = "cancel_appointment",
-    security(("bearer" = [])), params(("id" = String, Path)), request_body = CancelRequest,
+    params(("id" = String, Path)), request_body = CancelRequest,
     responses((status = 200, body = AppointmentAnswer),
-              (status = 403, body = Problem),
               (status = 409, body = Problem)))]
 pub(crate) async fn cancel(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
     extract::Json(request): extract::Json<CancelRequest>,
 ) -> Result<Written<AppointmentAnswer>, Problem> {
+    api.check_change(member, id, request.scope.is_one()).await?;
     if request.scope.is_one() {
-        return api.ended(owner, id, Ending::Cancel { reason: request.reason }).await;
+        return api.ended(member, id, Ending::Cancel { reason: request.reason }).await;
     }
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    let context = context::command(member.business_id, member.actor());
     let (scope, reason) = (request.scope.into(), request.reason);
     let cancel = CancelTogether { appointment_id: id, scope, reason, seen: None };
     let done = api.commands.cancel_together(&cancel, &context).await;
     let done = done.map_err(|error| series::not_together(error, Problem::not_found))?;
-    api.changed(owner.0, id, done.position).await
+    api.changed(member, id, done.position).await
 }
 
 /// Call an appointment off; also when it is called off already.
 #[utoipa::path(delete, path = "/api/v1/appointments/{id}", tag = "appointments",
     operation_id = "delete_appointment",
-    security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 204), (status = 403, body = Problem), (status = 409, body = Problem)))]
+    params(("id" = String, Path)),
+    responses((status = 204), (status = 409, body = Problem)))]
 pub(crate) async fn delete(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
 ) -> Result<Written<()>, Problem> {
-    let position = api.end(owner.0, id, Ending::Cancel { reason: None }).await?;
+    let position = api.end(member, id, Ending::Cancel { reason: None }).await?;
     Ok(Written::empty(position))
 }
 
 /// The guest came and was served.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/complete", tag = "appointments",
     operation_id = "complete_appointment",
-    security(("bearer" = [])), params(("id" = String, Path)),
+    params(("id" = String, Path)),
     responses((status = 200, body = AppointmentAnswer),
-              (status = 403, body = Problem),
               (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn complete(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
 ) -> Result<Written<AppointmentAnswer>, Problem> {
-    api.ended(owner, id, Ending::Complete).await
+    api.ended(member, id, Ending::Complete).await
 }
 
 /// The guest did not come.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/no-show", tag = "appointments",
     operation_id = "mark_no_show",
-    security(("bearer" = [])), params(("id" = String, Path)),
+    params(("id" = String, Path)),
     responses((status = 200, body = AppointmentAnswer),
-              (status = 403, body = Problem),
               (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn no_show(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
 ) -> Result<Written<AppointmentAnswer>, Problem> {
-    api.ended(owner, id, Ending::NoShow).await
+    api.ended(member, id, Ending::NoShow).await
 }

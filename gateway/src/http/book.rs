@@ -23,7 +23,7 @@ use super::{
     Api, Problem,
     answer::{PartAnswer, Price, Written},
     context,
-    extract::{Json, Owner},
+    extract::{Json, Member},
     intake::SubjectBody,
     reschedule::{Rule, waived},
     series::{Recurrence, SeriesAnswer},
@@ -470,6 +470,7 @@ pub(crate) async fn book(
     let key = request.key(&headers, None)?;
     let book = request.command()?;
     let business_id = api.named(Named::Service(book.service_id)).await?;
+    api.check_abuse(business_id, &book.guest).await?;
     let context = context::command(business_id, Actor::Guest);
     match request.recurrence {
         Some(Recurrence { rule }) => api.series_booked(book, rule, key.as_ref(), context).await,
@@ -483,13 +484,12 @@ pub(crate) async fn book(
 ///
 /// Safe to retry: the same `Idempotency-Key` books once.
 #[utoipa::path(post, path = "/api/v1/appointments", tag = "appointments",
-    operation_id = "create_appointment", request_body = CreateRequest, security(("bearer" = [])),
+    operation_id = "create_appointment", request_body = CreateRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "the same key books once")),
-    responses((status = 201, body = BookedAnswer), (status = 402, body = Problem),
-              (status = 403, body = Problem), (status = 404, body = Problem),
+    responses((status = 201, body = BookedAnswer), (status = 402, body = Problem), (status = 404, body = Problem),
               (status = 409, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn create(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     headers: HeaderMap,
     Json(request): Json<CreateRequest>,
@@ -497,11 +497,45 @@ pub(crate) async fn create(
     let (request, rules) = request.parts();
     let key = request.key(&headers, Some(&rules))?;
     let book = BookAppointment { waived: waived(&rules), ..request.command()? };
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    check_own(member, &book, &rules)?;
+    let context = context::command(member.business_id, member.actor());
     match request.recurrence {
         Some(Recurrence { rule }) => api.series_booked(book, rule, key.as_ref(), context).await,
         None => api.booked(&book, key.as_ref(), context).await,
     }
+}
+
+impl Api {
+    /// Nobody holds a whole day: bookings from one network are counted, and the visits that a guest has to
+    /// come.
+    async fn check_abuse(&self, business_id: BusinessId, guest: &Guest) -> Result<(), Problem> {
+        let quota = self.limits.bookings_from_network;
+        if quota.most > 0 {
+            let counted = self.commands.count(quota, &context::caller()).await;
+            counted.map_err(|error| Problem::of(error, Problem::used_up))?;
+        }
+        let most = self.limits.open_visits_of_guest;
+        let Some(email) = guest.email.as_deref().filter(|_| most > 0) else { return Ok(()) };
+        let open = self.agenda.open_visits(business_id, email, clock::now(), most).await?;
+        if open < most {
+            return Ok(());
+        }
+        metrics::counter!("apptremind_open_visits_reached_total").increment(1);
+        let detail =
+            format!("you have {most} visits to come: that is as many as you can book by yourself");
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Err(Problem::new(status, "too_many_open_visits", detail).with("max", most))
+    }
+}
+
+/// Staff book for their own calendar, by the rules of the business.
+fn check_own(member: Member, book: &BookAppointment, rules: &[Rule]) -> Result<(), Problem> {
+    let Some(own) = member.kept_to()? else { return Ok(()) };
+    let others = book.also.iter().any(|asked| asked.staff_id != Some(own));
+    if book.staff_id == Some(own) && !others && rules.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::not_yours())
 }
 
 impl Api {

@@ -15,7 +15,7 @@ use super::{
     Api, Problem,
     answer::{Freshness, Tagged, Written},
     context,
-    extract::{self, IfMatch, Member, Owner, present},
+    extract::{self, IfMatch, Member, present},
     shape::maybe_object,
 };
 
@@ -255,10 +255,10 @@ impl Api {
     /// Does an edit and waits until guests can see it.
     pub(super) async fn change(
         &self,
-        owner: Owner,
+        member: Member,
         change: ChangeBusiness,
     ) -> Result<(BusinessState, Cursor), Problem> {
-        let context = context::command(owner.0.business_id, owner.0.actor());
+        let context = context::command(member.business_id, member.actor());
         let done = self.commands.change_business(&change, &context).await.map_err(refused)?;
         self.edited(done.position).await;
         Ok((done.value, done.position))
@@ -266,7 +266,7 @@ impl Api {
 }
 
 /// The profile of the business.
-#[utoipa::path(get, path = "/api/v1/business/profile", tag = "business", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/business/profile", tag = "business",
     params(Freshness), responses((status = 200, body = ProfileAnswer)))]
 pub(crate) async fn get_profile(
     member: Member,
@@ -280,13 +280,12 @@ pub(crate) async fn get_profile(
 
 /// Change the profile or a policy.
 #[utoipa::path(patch, path = "/api/v1/business/profile", tag = "business",
-    operation_id = "change_profile", security(("bearer" = [])),
+    operation_id = "change_profile",
     params(("If-Match" = String, Header, description = "the ETag of the profile, or *")),
     request_body = ProfilePatch,
-    responses((status = 200, body = ProfileAnswer),
-              (status = 403, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 200, body = ProfileAnswer), (status = 409, body = Problem)))]
 pub(crate) async fn patch_profile(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     IfMatch(expected): IfMatch,
     extract::Json(patch): extract::Json<ProfilePatch>,
@@ -305,7 +304,7 @@ pub(crate) async fn patch_profile(
         booking_policy: patch.booking_policy.map(PolicyChange::from),
     };
     let command = BusinessCommand::ChangeProfile { change, expected };
-    let (state, position) = api.change(owner, command.into()).await?;
+    let (state, position) = api.change(member, command.into()).await?;
     let Versioned { version, value } = &state.profile;
     Ok(Written::new(StatusCode::OK, position, value.into()).etag(*version))
 }

@@ -147,7 +147,7 @@ impl CalendarParameters {
 ///
 /// Read from the log itself. Staff who have left the roster are found too.
 #[utoipa::path(get, path = "/api/v1/calendars/{staff_id}", tag = "appointments",
-    operation_id = "get_calendar", security(("bearer" = [])),
+    operation_id = "get_calendar",
     params(("staff_id" = String, Path), CalendarParameters),
     responses((status = 200, body = CalendarAnswer), (status = 503, body = Problem)))]
 pub(crate) async fn get(
@@ -156,6 +156,7 @@ pub(crate) async fn get(
     Id(staff_id): Id<StaffId>,
     extract::Query(asked): extract::Query<CalendarParameters>,
 ) -> Result<Json<CalendarAnswer>, Problem> {
+    member.check_calendar(staff_id)?;
     let (first, last) = asked.dates()?;
     let now = clock::now();
     let as_of = asked.as_of.map(|as_of| as_of.0);

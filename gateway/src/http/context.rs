@@ -1,16 +1,24 @@
 //! What each request carries: its id, its trace, its measure.
 
-use std::time::Instant;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use axum::{
-    extract::{MatchedPath, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, Method},
+    extract::{ConnectInfo, MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::Response,
 };
+use commands::identity::Caller;
 use domain::BusinessId;
+use ipnet::IpNet;
 use streams::{Actor, CommandContext, Origin, clock};
 use tracing::Instrument;
+
+use super::rates::{self, Left};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -19,6 +27,47 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 struct Current {
     request_id: String,
     traceparent: Option<String>,
+    caller: Caller,
+    /// What is left of the limits that this request counted for.
+    limits: Arc<Mutex<Vec<Left>>>,
+}
+
+/// Whose word about the address of a caller is believed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Proxies(Arc<[IpNet]>);
+
+impl From<Vec<IpNet>> for Proxies {
+    fn from(networks: Vec<IpNet>) -> Self {
+        Self(networks.into())
+    }
+}
+
+impl Proxies {
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Who is behind the proxies: the last of those named by a proxy that is believed who is none itself.
+    fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let named =
+            headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let named: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let mut at = peer.to_canonical();
+        for name in named.iter().rev() {
+            if !self.trusts(at) {
+                return at;
+            }
+            // With a port, as some proxies write it.
+            let address = name.parse::<IpAddr>().ok();
+            let address = address.or_else(|| name.parse::<SocketAddr>().ok().map(|s| s.ip()));
+            match address {
+                Some(address) => at = address.to_canonical(),
+                None => return at,
+            }
+        }
+        at
+    }
 }
 
 tokio::task_local! {
@@ -28,6 +77,20 @@ tokio::task_local! {
 /// The id of the request that is being answered; empty outside one.
 pub(crate) fn request_id() -> String {
     CURRENT.try_with(|current| current.request_id.clone()).unwrap_or_default()
+}
+
+/// From where the request came.
+pub(crate) fn caller() -> Caller {
+    let unknown = || Caller { address: Ipv4Addr::UNSPECIFIED.into(), user_agent: None };
+    CURRENT.try_with(|current| current.caller.clone()).unwrap_or_else(|_outside| unknown())
+}
+
+/// Notes what is left of a limit, for the headers of the answer. Outside a request there is nobody to tell.
+pub(super) fn note_limit(left: Left) {
+    let limits = CURRENT.try_with(|current| Arc::clone(&current.limits));
+    if let Ok(limits) = limits {
+        limits.lock().unwrap_or_else(PoisonError::into_inner).push(left);
+    }
 }
 
 /// What the events of this request are stamped with.
@@ -46,15 +109,22 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
-fn current(headers: &HeaderMap) -> Current {
+fn current(request: &Request, proxies: &Proxies) -> Current {
+    let headers = request.headers();
     let header = |name: &HeaderName, most: usize| {
         let text = headers.get(name)?.to_str().ok()?;
         let clean = text.len() <= most && text.bytes().all(|b| b.is_ascii_graphic());
         (clean && !text.is_empty()).then(|| text.to_owned())
     };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip());
+    let address = proxies.caller(peer, headers);
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     Current {
         request_id: header(&REQUEST_ID, 128).unwrap_or_else(|| clock::new_id().to_string()),
         traceparent: header(&TRACEPARENT, 64),
+        caller: Caller { address, user_agent: agent.map(str::to_owned) },
+        limits: Arc::default(),
     }
 }
 
@@ -65,8 +135,13 @@ fn label(method: &Method) -> &'static str {
 }
 
 /// Gives each request an id, echoes the caller's, carries its W3C trace context, and measures it.
-pub(crate) async fn layer(request: Request, next: Next) -> Response {
-    let current = current(request.headers());
+pub(crate) async fn layer(
+    State(proxies): State<Proxies>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let current = current(&request, &proxies);
+    let limits = Arc::clone(&current.limits);
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = label(request.method());
@@ -86,8 +161,38 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
     metrics::histogram!("apptremind_http_request_seconds", "method" => method,
         "route" => route.to_owned(), "status" => status.to_string())
     .record(took.as_secs_f64());
+    rates::tell(&mut response, &limits.lock().unwrap_or_else(PoisonError::into_inner));
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn behind(trusted: &[&str], peer: &str, forwarded: &[&str]) -> String {
+        let networks: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        Proxies::from(networks).caller(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn only_a_proxy_that_is_trusted_says_who_is_behind_it() {
+        let lie = &["203.0.113.9"];
+        assert_eq!(behind(&[], "198.51.100.1", lie), "198.51.100.1");
+        assert_eq!(behind(&["10.0.0.0/8"], "198.51.100.1", lie), "198.51.100.1");
+        assert_eq!(behind(&["10.0.0.0/8"], "10.1.2.3", lie), "203.0.113.9");
+        assert_eq!(behind(&["10.0.0.0/8"], "::ffff:10.1.2.3", lie), "203.0.113.9");
+        // What a client wrote itself stands before what the first trusted proxy saw.
+        let chain = &["1.1.1.1, 203.0.113.9", "10.0.0.2"];
+        assert_eq!(behind(&["10.0.0.0/8"], "10.0.0.1", chain), "203.0.113.9");
+        assert_eq!(behind(&["10.0.0.0/8"], "10.0.0.1", &["nonsense"]), "10.0.0.1");
+        assert_eq!(behind(&["10.0.0.0/8"], "10.0.0.1", &["203.0.113.9:4711"]), "203.0.113.9");
+        assert_eq!(behind(&["10.0.0.0/8"], "10.0.0.1", &[]), "10.0.0.1");
+    }
 }

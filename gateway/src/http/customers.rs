@@ -18,7 +18,7 @@ use super::{
     Api, Problem,
     answer::{Freshness, Items, Tagged, Written, page_size},
     context,
-    extract::{self, Id, IfMatch, Member, Owner, present},
+    extract::{self, Id, IfMatch, Member, present},
 };
 
 const LONGEST_SEARCH: usize = 100;
@@ -150,11 +150,11 @@ impl Api {
 
     async fn customer_changed(
         &self,
-        owner: Owner,
+        member: Member,
         id: CustomerId,
         position: Cursor,
     ) -> Result<Written<KnownCustomer>, Problem> {
-        let (version, answer) = self.customer(owner.0, id).await?;
+        let (version, answer) = self.customer(member, id).await?;
         Ok(Written::new(StatusCode::OK, position, answer).etag(version))
     }
 }
@@ -181,7 +181,7 @@ fn refused(error: CommandError<CustomerRefused>) -> Problem {
 
 /// Customers by name. Those who were merged are not among them.
 #[utoipa::path(get, path = "/api/v1/customers", tag = "customers",
-    operation_id = "list_customers", security(("bearer" = [])),
+    operation_id = "list_customers",
     params(CustomerQuery),
     responses((status = 200, body = Items<ListedCustomer>)))]
 pub(crate) async fn list(
@@ -210,7 +210,7 @@ pub(crate) async fn list(
 ///
 /// Their visits themselves: `GET /api/v1/appointments?customer_id=`.
 #[utoipa::path(get, path = "/api/v1/customers/{id}", tag = "customers",
-    operation_id = "get_customer", security(("bearer" = [])),
+    operation_id = "get_customer",
     params(("id" = String, Path), Freshness),
     responses((status = 200, body = KnownCustomer), (status = 503, body = Problem)))]
 pub(crate) async fn get(
@@ -226,15 +226,15 @@ pub(crate) async fn get(
 
 /// Change what is known of a customer. Visits keep the contact that was given with them.
 #[utoipa::path(patch, path = "/api/v1/customers/{id}", tag = "customers",
-    operation_id = "change_customer", security(("bearer" = [])),
+    operation_id = "change_customer",
     params(("id" = String, Path), ("If-Match" = String, Header, description = "its ETag, or *")),
     request_body = CustomerPatch,
-    responses((status = 200, body = KnownCustomer), (status = 403, body = Problem),
+    responses((status = 200, body = KnownCustomer),
               (status = 409, body = Problem, description = "`email_taken`, with the `customer_id` of the \
                 customer who has it; `customer_merged`, with the one `into` whom"),
               (status = 503, body = Problem)))]
 pub(crate) async fn patch(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<CustomerId>,
     IfMatch(expected): IfMatch,
@@ -242,9 +242,9 @@ pub(crate) async fn patch(
 ) -> Result<Written<KnownCustomer>, Problem> {
     let CustomerPatch { name, email, phone, notes } = patch;
     let change = ChangeCustomer { name, email, phone, notes, expected };
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    let context = context::command(member.business_id, member.actor());
     let done = api.commands.change_customer(id, &change, &context).await.map_err(refused)?;
-    api.customer_changed(owner, id, done.position).await
+    api.customer_changed(member, id, done.position).await
 }
 
 /// Let another customer stand for this one, when both are the same person: for good.
@@ -252,21 +252,20 @@ pub(crate) async fn patch(
 /// Visits move to the other one, who is also found by this one's addresses from now on and takes over
 /// what is not known of them. Merging again is already so.
 #[utoipa::path(post, path = "/api/v1/customers/{id}/merge", tag = "customers",
-    operation_id = "merge_customer", security(("bearer" = [])),
+    operation_id = "merge_customer",
     params(("id" = String, Path)), request_body = MergeRequest,
     responses((status = 200, body = KnownCustomer, description = "the customer `into` whom"),
-              (status = 403, body = Problem),
               (status = 409, body = Problem, description = "`customer_merged`: one of the two was merged \
                 into another customer before, who is named as `into`"),
               (status = 503, body = Problem)))]
 pub(crate) async fn merge(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<CustomerId>,
     extract::Json(request): extract::Json<MergeRequest>,
 ) -> Result<Written<KnownCustomer>, Problem> {
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    let context = context::command(member.business_id, member.actor());
     let merged = api.commands.merge_customer(id, request.into, &context).await;
     let done = merged.map_err(refused)?;
-    api.customer_changed(owner, request.into, done.position).await
+    api.customer_changed(member, request.into, done.position).await
 }

@@ -6,9 +6,13 @@ use utoipa::{
     openapi::{
         Content, OpenApi, Ref, RefOr, Response,
         path::{Operation, ParameterIn, PathItem},
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        security::{
+            ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+        },
     },
 };
+
+use super::permission::{self, Access, Staff};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -20,6 +24,7 @@ use utoipa::{
     modifiers(&Bearer),
     tags(
         (name = "identity", description = "Who signs in"),
+        (name = "team", description = "Who else, and which programs"),
         (name = "business", description = "What the owner publishes"),
         (name = "public", description = "What guests use, without signing in"),
         (name = "appointments", description = "What is booked"),
@@ -34,10 +39,14 @@ struct Bearer;
 impl Modify for Bearer {
     fn modify(&self, document: &mut OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        document
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let key = "an API key, which begins with ark_";
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(key)).build();
+        let cookie = "for pages in browsers; changes need an Origin that is ours";
+        let cookie = ApiKeyValue::with_description("__Host-apptremind-access", cookie);
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        components.add_security_scheme("apiKey", SecurityScheme::Http(key));
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 
@@ -50,12 +59,43 @@ pub(super) fn empty() -> OpenApi {
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     for (name, path) in &mut document.paths.paths {
         let PathItem { get, put, post, delete, patch, .. } = path;
-        for operation in [get, put, post, delete, patch].into_iter().flatten() {
+        let methods =
+            [("GET", get), ("PUT", put), ("POST", post), ("DELETE", delete), ("PATCH", patch)];
+        for (method, operation) in methods {
+            let Some(operation) = operation else { continue };
+            secure(operation, permission::access(method, name));
             add_common_problems(name, operation);
             describe(operation);
         }
     }
     document
+}
+
+/// Who may call it, as the table of permissions says.
+fn secure(operation: &mut Operation, access: Option<Access>) {
+    let Some(access) = access.filter(|access| access.needs_sign_in()) else { return };
+    let none = || Vec::<String>::new();
+    let scheme = |name: &str| SecurityRequirement::new(name, none());
+    let mut schemes = vec![scheme("bearer"), scheme("cookie")];
+    let note = match access {
+        Access::With(scope, staff) => {
+            schemes.push(scheme("apiKey"));
+            let staff = match staff {
+                Staff::No => "",
+                Staff::Own => "; staff, for their own calendar",
+                Staff::All => "; staff",
+            };
+            format!("For owners and admins{staff}; API keys with `{scope}`.")
+        }
+        Access::Team => "For owners and admins.".to_owned(),
+        Access::Account | Access::Anybody | Access::Link => "For whoever is signed in.".to_owned(),
+    };
+    operation.security = Some(schemes);
+    let text = operation.description.get_or_insert_default();
+    if !text.is_empty() {
+        text.push_str("\n\n");
+    }
+    text.push_str(&note);
 }
 
 const PROBLEM: &str = "#/components/schemas/Problem";
@@ -67,11 +107,14 @@ fn add_common_problems(path: &str, operation: &mut Operation) {
         // All of them need Postgres.
         common.push(503);
     }
+    if path.starts_with("/api/") || path.starts_with("/.well-known/") {
+        common.push(429);
+    }
     if operation.security.is_some() {
-        common.push(401);
+        common.extend([401, 403]);
     }
     if operation.request_body.is_some() {
-        common.extend([400, 413, 415, 422]);
+        common.extend([400, 408, 413, 415, 422]);
     }
     let parameters = operation.parameters.iter().flatten();
     for parameter in parameters {

@@ -172,7 +172,7 @@ pub(crate) async fn explain(
 
 /// Why a start of a staff member could be booked at an instant, or why not. Read from the log itself.
 #[utoipa::path(get, path = "/api/v1/calendars/{staff_id}/explain", tag = "appointments",
-    operation_id = "explain_slot_as_of", security(("bearer" = [])),
+    operation_id = "explain_slot_as_of",
     params(("staff_id" = String, Path), AsOfParameters),
     responses((status = 200, body = ExplainAnswer), (status = 503, body = Problem)))]
 pub(crate) async fn explain_as_of(
@@ -181,6 +181,7 @@ pub(crate) async fn explain_as_of(
     Id(staff_id): Id<StaffId>,
     extract::Query(asked): extract::Query<AsOfParameters>,
 ) -> Result<Json<ExplainAnswer>, Problem> {
+    member.check_calendar(staff_id)?;
     let query = query(member.business_id, asked.service_id, staff_id);
     let as_of = asked.as_of.map(|instant| instant.0);
     if as_of.is_some_and(|as_of| as_of > query.now) {

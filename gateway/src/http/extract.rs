@@ -4,65 +4,143 @@ use std::str::FromStr;
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use commands::{CommandError, identity::Link};
-use domain::{BusinessId, UserId, user::Role};
+use commands::{
+    CommandError,
+    identity::{Identity, Link},
+};
+use domain::{ApiKeyId, BusinessId, LoginId, StaffId, UserId, team::Place, user::Role};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
 use streams::Actor;
 
-use super::{Api, Problem, shape::Object};
+use super::{
+    Api, Problem,
+    browser::{self, Credential},
+    permission::{self, Calling},
+    shape::Object,
+};
 
-/// Somebody who is signed in, as whatever.
+/// Somebody who may call this operation: a person who is signed in, or a program with a key. Who may call
+/// what stands in the table of permissions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Member {
+    /// In which business.
+    pub(crate) business_id: BusinessId,
+    who: Who,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Person { user_id: UserId, session_id: LoginId, place: Place },
+    Program(ApiKeyId),
+}
+
+/// A person who is signed in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Person {
     pub(crate) user_id: UserId,
     pub(crate) business_id: BusinessId,
+    /// By this sign-in.
+    pub(crate) session_id: LoginId,
     pub(crate) role: Role,
 }
 
 impl Member {
+    /// Who did it, for the log.
     pub(crate) const fn actor(self) -> Actor {
-        Actor::User(self.user_id)
+        match self.who {
+            Who::Person { user_id, .. } => Actor::User(user_id),
+            Who::Program(key_id) => Actor::Key(key_id),
+        }
+    }
+
+    /// Whose calendar they are kept to; `None` for whoever may see all. Somebody of the role `staff` who has
+    /// none sees none.
+    ///
+    /// # Errors
+    /// When they have no calendar.
+    pub(crate) fn kept_to(self) -> Result<Option<StaffId>, Problem> {
+        match self.who {
+            Who::Person { place: Place { role: Role::Staff, staff_id }, .. } => {
+                staff_id.map(Some).ok_or_else(Problem::not_yours)
+            }
+            Who::Person { .. } | Who::Program(_) => Ok(None),
+        }
+    }
+
+    /// # Errors
+    /// When it is not their own calendar, and they may use no other.
+    pub(crate) fn check_calendar(self, staff_id: StaffId) -> Result<(), Problem> {
+        match self.kept_to()? {
+            Some(own) if own != staff_id => Err(Problem::not_yours()),
+            Some(_) | None => Ok(()),
+        }
     }
 }
-
-/// Somebody who is signed in as the owner.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Owner(pub(crate) Member);
 
 impl FromRequestParts<Api> for Member {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let value = parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let token = value
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| Problem::unauthorized("sign in and send the access token"))?;
-        let claims = api.identity.tokens().verify(token).map_err(|error| {
-            tracing::debug!(%error, "a token was refused");
-            Problem::unauthorized("the access token is not valid or has expired")
-        })?;
-        Ok(Self { user_id: claims.sub, business_id: claims.business_id, role: claims.role })
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        // What nobody has said may be called by nobody.
+        let access = permission::access(parts.method.as_str(), path);
+        let credential = browser::credential(parts, api)?;
+        let (member, allowed) = match &credential {
+            Credential::Token(token) if Identity::is_api_key(token) => {
+                let found: Result<_, CommandError<std::convert::Infallible>> =
+                    api.identity.key_holder(token).await;
+                let holder = found.map_err(|error| Problem::of(error, |never| match never {}))?;
+                let holder = holder.ok_or_else(|| {
+                    Problem::unauthorized("the API key is not known, was revoked, or has expired")
+                })?;
+                let calling = Calling::Program(&holder.scopes);
+                let allowed = access.is_some_and(|access| access.allows(calling));
+                let who = Who::Program(holder.key_id);
+                (Self { business_id: holder.business_id, who }, allowed)
+            }
+            Credential::Token(token) | Credential::Cookie(token) => {
+                let claims = api.identity.bearer(token).map_err(|error| {
+                    tracing::debug!(%error, "a token was refused");
+                    Problem::unauthorized("the access token is not valid or has expired")
+                })?;
+                let allowed =
+                    access.is_some_and(|access| access.allows(Calling::Role(claims.role)));
+                let place = Place { role: claims.role, staff_id: claims.staff_id };
+                let (user_id, session_id) = (claims.sub, claims.sid);
+                let who = Who::Person { user_id, session_id, place };
+                (Self { business_id: claims.business_id, who }, allowed)
+            }
+        };
+        api.gauges.signed_in(&member.actor().to_string(), member.business_id)?;
+        if !allowed {
+            return Err(Problem::forbidden());
+        }
+        Ok(member)
     }
 }
 
-impl FromRequestParts<Api> for Owner {
+impl FromRequestParts<Api> for Person {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let member = Member::from_request_parts(parts, api).await?;
-        match member.role {
-            Role::Owner => Ok(Self(member)),
-            Role::Staff => Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "only the owner of the business may do this",
-            )),
+        match member.who {
+            Who::Person { user_id, session_id, place } => {
+                let (business_id, role) = (member.business_id, place.role);
+                Ok(Self { user_id, business_id, session_id, role })
+            }
+            Who::Program(_) => Err(Problem::forbidden()),
         }
+    }
+}
+
+impl Person {
+    pub(crate) const fn actor(self) -> Actor {
+        Actor::User(self.user_id)
     }
 }
 
@@ -110,19 +188,55 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", detail)
         })?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let inner = error.into_inner();
-            if inner.is_data() {
-                let (field, message) = named(&path, &inner.to_string());
-                Problem::invalid_field(&field, message)
-            } else {
-                malformed(&inner)
-            }
-        })?;
+        let Object(value) = match serde_path_to_error::deserialize(&mut json) {
+            Ok(value) => value,
+            Err(error) => match with_whole_numbers(&error, &bytes) {
+                Some(value) => serde_path_to_error::deserialize(value).map_err(refused)?,
+                None => return Err(refused(error)),
+            },
+        };
         json.end().map_err(|error| malformed(&error))?;
-        let Object(value) = value;
         Ok(Self(value))
+    }
+}
+
+fn refused(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let path = error.path().to_string();
+    let inner = error.into_inner();
+    if !inner.is_data() {
+        return malformed(&inner);
+    }
+    let (field, message) = named(&path, &inner.to_string());
+    Problem::invalid_field(&field, message)
+}
+
+/// `2.0` is an integer to JSON Schema, and to many programs that write JSON: the same body, with such numbers
+/// written as integers. Only what was refused for a number with a fraction pays for it.
+fn with_whole_numbers(
+    error: &serde_path_to_error::Error<serde_json::Error>,
+    bytes: &[u8],
+) -> Option<Value> {
+    let number = error.inner().to_string().starts_with("invalid type: floating point");
+    let mut value: Value = number.then(|| serde_json::from_slice(bytes).ok()).flatten()?;
+    make_whole(&mut value);
+    Some(value)
+}
+
+/// Beyond this not every integer is a float.
+const WHOLE: f64 = 9_007_199_254_740_992.0;
+
+#[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            if let Some(whole) = float.filter(|f| f.fract() == 0.0 && f.abs() < WHOLE) {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(members) => members.values_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api, Problem,
-    extract::{Id, Owner},
+    extract::{Id, Member},
 };
 
 /// How far back a feed goes.
@@ -63,14 +63,15 @@ impl Api {
 /// The address of a staff member's calendar feed: a secret, for the calendar that subscribes to it.
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}/calendar-feed", tag = "business",
     operation_id = "get_calendar_feed_address",
-    security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = FeedAddress), (status = 403, body = Problem)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = FeedAddress)))]
 pub(crate) async fn address(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(staff_id): Id<StaffId>,
 ) -> Result<Json<FeedAddress>, Problem> {
-    let (state, _) = api.business_of(owner.0.business_id, None).await?;
+    member.check_calendar(staff_id)?;
+    let (state, _) = api.business_of(member.business_id, None).await?;
     if !state.staff.contains_key(&staff_id) {
         return Err(Problem::not_found());
     }

@@ -1,17 +1,22 @@
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use commands::{
     CommandError,
     identity::{LoginRefused, Register, RegisterRefused, Session},
 };
-use domain::{BusinessId, UserId, Zone, user::Role};
+use domain::{BusinessId, LoginId, StaffId, UserId, Zone, user::Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     Api, Problem,
     answer::Written,
-    context,
-    extract::{self, Member},
+    browser, context,
+    extract::{self, Person},
 };
 
 /// A new owner and their business.
@@ -53,15 +58,16 @@ pub(crate) struct RegisterAnswer {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct UserAnswer {
     #[schema(value_type = String)]
-    id: UserId,
-    email: String,
+    pub(super) id: UserId,
+    pub(super) email: String,
     #[schema(value_type = String)]
-    role: Role,
+    pub(super) role: Role,
 }
 
 /// Register an owner and their business.
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "identity", request_body = RegisterRequest,
-    responses((status = 201, body = RegisterAnswer), (status = 409, body = Problem)))]
+    responses((status = 201, body = RegisterAnswer), (status = 409, body = Problem),
+              (status = 429, body = Problem)))]
 pub(crate) async fn register(
     State(api): State<Api>,
     extract::Json(request): extract::Json<RegisterRequest>,
@@ -73,11 +79,13 @@ pub(crate) async fn register(
         timezone: request.timezone,
         handle: request.handle,
     };
-    let done = api.identity.register(&register, &context::origin()).await.map_err(|error| {
+    let (caller, origin) = (context::caller(), context::origin());
+    let done = api.identity.register(&register, &caller, &origin).await.map_err(|error| {
         Problem::of(error, |refused| {
             let detail = refused.to_string();
             match refused {
                 RegisterRefused::Invalid(errors) => Problem::invalid(errors),
+                RegisterRefused::TooMany(used_up) => Problem::used_up(used_up),
                 RegisterRefused::EmailTaken => {
                     Problem::new(StatusCode::CONFLICT, "email_taken", detail)
                 }
@@ -108,81 +116,125 @@ pub(crate) async fn register(
 pub(crate) struct LoginRequest {
     email: String,
     password: String,
+    /// For pages in browsers: the tokens come as cookies that scripts cannot read, and not in the answer.
+    #[serde(default)]
+    cookies: bool,
 }
 
 /// What a client holds after signing in.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionAnswer {
-    access_token: String,
-    /// Good once, for a new pair.
-    refresh_token: String,
+    /// Absent when it is in a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    /// Good once, for a new pair. Absent when it is in a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
     /// Seconds that the access token is good for.
     expires_in: i64,
     /// Always `Bearer`.
     token_type: &'static str,
 }
 
-impl From<Session> for SessionAnswer {
-    fn from(session: Session) -> Self {
+impl SessionAnswer {
+    fn new(session: Session, in_cookies: bool) -> Self {
+        let told = |token: String| (!in_cookies).then_some(token);
         Self {
-            access_token: session.access_token,
-            refresh_token: session.refresh_token,
+            access_token: told(session.access_token),
+            refresh_token: told(session.refresh_token),
             expires_in: session.expires_in,
             token_type: "Bearer",
         }
     }
 }
 
-fn refused(error: CommandError<LoginRefused>) -> Problem {
+impl Api {
+    /// The tokens, in the answer or in cookies.
+    pub(super) fn signed_in(&self, session: Session, in_cookies: bool) -> Response {
+        let cookies = browser::cookies(&session, self.session_seconds);
+        let mut response = Json(SessionAnswer::new(session, in_cookies)).into_response();
+        if in_cookies {
+            for cookie in cookies.into_iter().flatten() {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+        }
+        response
+    }
+}
+
+pub(super) fn refused(error: CommandError<LoginRefused>) -> Problem {
     Problem::of(error, |refused| {
-        let code = match refused {
-            LoginRefused::InvalidCredentials => "invalid_credentials",
-            LoginRefused::InvalidRefreshToken => "invalid_refresh_token",
+        let (status, code) = match refused {
+            LoginRefused::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
+            LoginRefused::InvalidRefreshToken => {
+                (StatusCode::UNAUTHORIZED, "invalid_refresh_token")
+            }
+            LoginRefused::NoBusiness => (StatusCode::FORBIDDEN, "no_business"),
+            LoginRefused::TooMany(used_up) => return Problem::used_up(used_up),
         };
-        Problem::new(StatusCode::UNAUTHORIZED, code, refused.to_string())
+        Problem::new(status, code, refused.to_string())
     })
 }
 
-/// Sign in.
+/// Sign in, to the business where the account was last.
+///
+/// Who tries too often is 429 with `Retry-After`, whether there is such an account or not.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "identity", request_body = LoginRequest,
-    responses((status = 200, body = SessionAnswer), (status = 401, body = Problem)))]
+    responses((status = 200, body = SessionAnswer), (status = 401, body = Problem),
+              (status = 403, body = Problem), (status = 429, body = Problem)))]
 pub(crate) async fn login(
     State(api): State<Api>,
     extract::Json(request): extract::Json<LoginRequest>,
-) -> Result<Json<SessionAnswer>, Problem> {
+) -> Result<Response, Problem> {
     // Postgres has no text with NUL, so nobody has such an address; the answer takes as long.
     let email = request.email.replace('\0', "\u{fffd}");
-    let session = api.identity.login(&email, request.password).await.map_err(refused)?;
-    Ok(Json(session.into()))
+    let (caller, origin) = (context::caller(), context::origin());
+    let session = api.identity.login(&email, request.password, &caller, &origin).await;
+    Ok(api.signed_in(session.map_err(refused)?, request.cookies))
 }
 
 /// A refresh token.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefreshRequest {
-    refresh_token: String,
+    /// May be left out when it is in a cookie.
+    refresh_token: Option<String>,
 }
 
 /// Spend a refresh token for a new pair. Spending one twice ends the session.
+///
+/// A client whose connection broke before it read the answer may ask again within ten seconds: it gets the
+/// same pair.
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "identity", request_body = RefreshRequest,
-    responses((status = 200, body = SessionAnswer), (status = 401, body = Problem)))]
+    responses((status = 200, body = SessionAnswer), (status = 401, body = Problem),
+              (status = 403, body = Problem)))]
 pub(crate) async fn refresh(
     State(api): State<Api>,
+    headers: HeaderMap,
     extract::Json(request): extract::Json<RefreshRequest>,
-) -> Result<Json<SessionAnswer>, Problem> {
-    let session = api.identity.refresh(&request.refresh_token).await.map_err(refused)?;
-    Ok(Json(session.into()))
+) -> Result<Response, Problem> {
+    let (token, in_cookie) = browser::refresh_token(request.refresh_token, &headers, &api)?;
+    let session = api.identity.refresh(&token, &context::caller()).await.map_err(refused)?;
+    Ok(api.signed_in(session, in_cookie))
 }
 
 /// End the session that a refresh token belongs to.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "identity", request_body = RefreshRequest,
-    responses((status = 204)))]
+    responses((status = 204), (status = 403, body = Problem)))]
 pub(crate) async fn logout(
     State(api): State<Api>,
+    headers: HeaderMap,
     extract::Json(request): extract::Json<RefreshRequest>,
-) -> Result<StatusCode, Problem> {
-    api.identity.logout(&request.refresh_token).await.map_err(refused)?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, Problem> {
+    let (token, in_cookie) = browser::refresh_token(request.refresh_token, &headers, &api)?;
+    api.identity.logout(&token, &context::origin()).await.map_err(refused)?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if in_cookie {
+        for cookie in browser::no_cookies().into_iter().flatten() {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
 }
 
 /// The user that a token stands for.
@@ -193,18 +245,31 @@ pub(crate) struct MeAnswer {
     email: String,
     #[schema(value_type = String)]
     role: Role,
+    /// Whose calendar is theirs.
+    #[schema(value_type = Option<String>)]
+    staff_id: Option<StaffId>,
     #[schema(value_type = String)]
     business_id: BusinessId,
+    /// The sign-in that the token belongs to.
+    #[schema(value_type = String)]
+    session_id: LoginId,
 }
 
 /// Who is signed in.
-#[utoipa::path(get, path = "/api/v1/auth/me", tag = "identity", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/auth/me", tag = "identity",
     responses((status = 200, body = MeAnswer)))]
-pub(crate) async fn me(member: Member, State(api): State<Api>) -> Result<Json<MeAnswer>, Problem> {
-    let account = api.identity.account(member.user_id, member.business_id).await;
+pub(crate) async fn me(person: Person, State(api): State<Api>) -> Result<Json<MeAnswer>, Problem> {
+    let account = api.identity.account(person.user_id, person.business_id).await;
     let gone = || Problem::unauthorized("the account is not there any more");
-    let (email, role) = account.map_err(refused)?.ok_or_else(gone)?;
-    Ok(Json(MeAnswer { id: member.user_id, email, role, business_id: member.business_id }))
+    let account = account.map_err(refused)?.ok_or_else(gone)?;
+    Ok(Json(MeAnswer {
+        id: person.user_id,
+        email: account.email,
+        role: account.place.role,
+        staff_id: account.place.staff_id,
+        business_id: person.business_id,
+        session_id: person.session_id,
+    }))
 }
 
 /// The public keys that tokens can be checked with (RFC 7517).

@@ -1,8 +1,10 @@
 //! How much a request may carry.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, HttpBody},
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -17,20 +19,39 @@ const MAX_BODY: usize = 128 * 1024;
 /// sends does not see the answer.
 const MAX_READ: usize = 16 * 1024 * 1024;
 
+/// The body must be there within this.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyTimeout(pub(super) Duration);
+
 /// Reads the body before the handler runs, up to the limit.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
+pub(super) async fn layer(
+    State(BodyTimeout(timeout)): State<BodyTimeout>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
+    match tokio::time::timeout(timeout, read(body)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Ok(Err(refused)) => refused,
+        Err(_elapsed) => {
+            let detail = "the body did not come in time";
+            closing(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Response> {
     let mut stream = body.into_data_stream();
     let mut kept: Vec<u8> = Vec::new();
     let mut read = 0;
     while let Some(chunk) = stream.next().await {
         let Ok(chunk) = chunk else {
             let detail = "the body could not be read";
-            return Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", detail)
-                .into_response();
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", detail);
+            return Err(problem.into_response());
         };
         read += chunk.len();
         if read <= MAX_BODY {
@@ -40,14 +61,14 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
         }
     }
     if read > MAX_BODY {
-        return too_large();
+        let detail = format!("the body may have at most {MAX_BODY} bytes");
+        return Err(closing(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)));
     }
-    next.run(Request::from_parts(parts, Body::from(kept))).await
+    Ok(kept)
 }
 
-fn too_large() -> Response {
-    let detail = format!("the body may have at most {MAX_BODY} bytes");
-    let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
+/// What is left of the body is not read any more.
+fn closing(problem: Problem) -> Response {
     let mut response = problem.into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

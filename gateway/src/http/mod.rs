@@ -1,8 +1,11 @@
 //! The HTTP API.
 
 mod answer;
+mod api_keys;
 mod appointments;
+mod audit;
 mod book;
+mod browser;
 mod business;
 mod calendars;
 mod closures;
@@ -12,19 +15,25 @@ mod document;
 mod explain;
 mod extract;
 mod feeds;
+mod guard;
 mod health;
 mod identity;
 mod intake;
 mod limit;
 mod manage;
+mod members;
 mod negotiate;
+mod pages;
+mod permission;
 mod problem;
 mod public;
+mod rates;
 mod request;
 mod reschedule;
 mod resources;
 mod series;
 mod services;
+mod sessions;
 mod shape;
 mod slots;
 mod slots_body;
@@ -46,6 +55,7 @@ use commands::{Commands, identity::Identity};
 use projections::{
     Positions,
     agenda::Agenda,
+    audit::Audit,
     availability::{Answers, Availability, SlotList},
     notifications::Notifications,
     waitlist::Waitlist,
@@ -57,9 +67,15 @@ use tower_http::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::manage::ManageUrls;
+use crate::{
+    manage::ManageUrls,
+    settings::{HttpLimits, RateLimits},
+};
 
+pub(crate) use context::Proxies;
+pub(crate) use pages::{INVITATION as INVITATION_PAGE, RESET as RESET_PAGE};
 pub(crate) use problem::Problem;
+pub(crate) use rates::{FORGET, Gauges};
 pub(crate) use slots_body::SlotsBody;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,9 +98,27 @@ pub(crate) struct Rooms {
     pub(crate) positions: Positions,
     pub(crate) agenda: Agenda,
     pub(crate) notifications: Notifications,
+    pub(crate) audit: Audit,
     pub(crate) waitlist: Waitlist,
     pub(crate) database: Database,
     pub(crate) broker: Broker,
+    /// How often who may ask.
+    pub(crate) gauges: Gauges,
+    /// The origins whose pages may act for whoever is signed in, ours first.
+    pub(crate) origins: Vec<String>,
+    /// Of how many seconds a session is at most.
+    pub(crate) session_seconds: i64,
+    /// Businesses are at `{handle}.{base_domain}`, too, when there is one.
+    pub(crate) base_domain: Option<String>,
+    pub(crate) limits: RateLimits,
+}
+
+/// What the router needs besides.
+pub(crate) struct Outside {
+    pub(crate) proxies: Proxies,
+    pub(crate) http: HttpLimits,
+    /// Whether we are reached by https.
+    pub(crate) https: bool,
 }
 
 impl Deref for Api {
@@ -122,6 +156,7 @@ impl Api {
 
 const AVAILABILITY: &str = projections::CONSUMERS[0];
 const AGENDA: &str = projections::CONSUMERS[1];
+const AUDIT: &str = projections::CONSUMERS[3];
 
 fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(document::empty())
@@ -131,6 +166,21 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(identity::logout))
         .routes(routes!(identity::me))
         .routes(routes!(identity::jwks))
+        .routes(routes!(sessions::list, sessions::end_others))
+        .routes(routes!(sessions::end))
+        .routes(routes!(sessions::ask))
+        .routes(routes!(sessions::confirm))
+        .routes(routes!(sessions::change_password))
+        .routes(routes!(sessions::businesses))
+        .routes(routes!(sessions::switch))
+        .routes(routes!(members::list))
+        .routes(routes!(members::change, members::remove))
+        .routes(routes!(members::invitations, members::invite))
+        .routes(routes!(members::withdraw))
+        .routes(routes!(members::accept))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::revoke))
+        .routes(routes!(audit::list))
         .routes(routes!(business::get_profile, business::patch_profile))
         .routes(routes!(services::list, services::create))
         .routes(routes!(services::get, services::patch, services::archive))
@@ -144,6 +194,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(resources::list, resources::create))
         .routes(routes!(resources::get, resources::patch, resources::remove))
         .routes(routes!(public::business))
+        .routes(routes!(public::business_of_host))
         .routes(routes!(slots::slots))
         .routes(routes!(book::book))
         .merge(by_link())
@@ -192,12 +243,17 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole API, with its document and the page that shows it.
-pub(crate) fn router(api: Api) -> Router {
+pub(crate) fn router(api: Api, outside: &Outside) -> Router {
     let (router, document) = routes().split_for_parts();
     let document = document::complete(document);
     let database = api.database.clone();
+    let cors = guard::cors(api.origins.get(1..).unwrap_or_default());
+    let body = limit::BodyTimeout(outside.http.body_timeout);
+    let at_once = guard::AtOnce::most(outside.http.requests);
+    let (https, proxies) = (guard::Https(outside.https), outside.proxies.clone());
     router
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(pages::router())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async {
@@ -205,12 +261,16 @@ pub(crate) fn router(api: Api) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
         .layer(middleware::from_fn_with_state(database, unless_silent))
-        .layer(middleware::from_fn(limit::layer))
+        .layer(middleware::from_fn_with_state(body, limit::layer))
+        .layer(middleware::from_fn_with_state(api, rates::layer))
+        .layer(middleware::from_fn_with_state(at_once, guard::shed))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
         .layer(middleware::map_response(timed_out_to_problem))
         .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(context::layer))
+        .layer(cors)
+        .layer(middleware::from_fn_with_state(https, guard::headers))
+        .layer(middleware::from_fn_with_state(proxies, context::layer))
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {

@@ -1,10 +1,12 @@
 //! Every refusal as a problem document (RFC 9457).
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use commands::CommandError;
+use commands::{CommandError, UsedUp};
 use domain::FieldError;
 use projections::ReadError;
 use serde::Serialize;
@@ -43,6 +45,9 @@ pub(crate) struct Problem {
     #[serde(flatten)]
     #[schema(ignore)]
     more: Map<String, Value>,
+    /// For the header of that name.
+    #[serde(skip)]
+    retry_after: Option<Duration>,
 }
 
 /// One field that breaks a rule.
@@ -70,6 +75,8 @@ impl Problem {
             request_id: context::request_id(),
             errors: vec![],
             more: Map::new(),
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE)
+                .then_some(Duration::from_secs(1)),
         }
     }
 
@@ -95,6 +102,35 @@ impl Problem {
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    pub(crate) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "your role or key does not allow this")
+    }
+
+    /// Somebody of the role `staff` and what is on another's calendar.
+    pub(crate) fn not_yours() -> Self {
+        let detail = "staff see and change their own calendar only";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Somebody does something too often.
+    pub(crate) fn too_many(detail: &str, retry_after: Duration) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+        // Whole seconds, and never none.
+        let seconds = retry_after.as_secs_f64().ceil().max(1.0);
+        Self { retry_after: Some(Duration::from_secs_f64(seconds)), ..problem }
+    }
+
+    /// A quota that all processes share is used up.
+    pub(crate) fn used_up(used_up: UsedUp) -> Self {
+        let detail = "too often; wait before you try again";
+        Self::too_many(detail, used_up.retry_after).with("quota", used_up.quota.scope)
+    }
+
+    /// So much is under way that this process takes no more.
+    pub(crate) fn overloaded() -> Self {
+        Self::unavailable("overloaded", "too much is under way here; try again")
     }
 
     /// Adds a member of its own to the document.
@@ -170,8 +206,8 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

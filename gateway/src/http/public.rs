@@ -1,4 +1,8 @@
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+};
 use commands::{CommandError, directory::Named};
 use domain::{BusinessId, Currency, StaffId, Zone};
 use projections::availability::Place;
@@ -52,6 +56,29 @@ impl Api {
         let found = found.map_err(|error| Problem::of(error, |never| match never {}))?;
         found.ok_or_else(Problem::not_found)
     }
+}
+
+impl Api {
+    /// The handle that the name of the host begins with, where businesses have such names.
+    pub(super) fn handle_of_host(&self, headers: &HeaderMap) -> Option<String> {
+        let base = self.base_domain.as_deref()?;
+        let host = headers.get(header::HOST)?.to_str().ok()?.to_ascii_lowercase();
+        let name = host.split_once(':').map_or(host.as_str(), |(name, _port)| name);
+        let handle = name.strip_suffix(base)?.strip_suffix('.')?;
+        (!handle.is_empty() && !handle.contains('.')).then(|| handle.to_owned())
+    }
+}
+
+/// The business that the name of the host stands for (`{handle}.book.example`), and what it offers.
+#[utoipa::path(get, path = "/api/v1/public/business", tag = "public",
+    operation_id = "get_business_of_host",
+    responses((status = 200, body = PublicBusiness), (status = 404, body = Problem)))]
+pub(crate) async fn business_of_host(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Json<PublicBusiness>, Problem> {
+    let handle = api.handle_of_host(&headers).ok_or_else(Problem::not_found)?;
+    business(State(api), Id(handle)).await
 }
 
 /// A business and what it offers.

@@ -11,7 +11,7 @@ use super::{
     answer::Written,
     appointments::{self, AppointmentAnswer},
     context,
-    extract::{Id, Json, Owner},
+    extract::{Id, Json, Member},
 };
 
 /// Why it is declined.
@@ -26,15 +26,16 @@ pub(crate) struct DeclineRequest {
 impl Api {
     async fn answer(
         &self,
-        owner: Owner,
+        member: Member,
         appointment_id: AppointmentId,
         answer: RequestAnswer,
     ) -> Result<Written<AppointmentAnswer>, Problem> {
-        let context = context::command(owner.0.business_id, owner.0.actor());
+        self.check_own(member, appointment_id).await?;
+        let context = context::command(member.business_id, member.actor());
         let request = AnswerRequest { appointment_id, answer };
         let done = self.commands.answer_request(&request, &context).await;
         let done = done.map_err(appointments::refused)?;
-        self.changed(owner.0, appointment_id, done.position).await
+        self.changed(member, appointment_id, done.position).await
     }
 }
 
@@ -43,15 +44,15 @@ impl Api {
 /// `wrong_state` when it is not asked for any more, with the `state` that it is in.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/confirm", tag = "appointments",
     operation_id = "confirm_appointment",
-    security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = AppointmentAnswer), (status = 403, body = Problem),
+    params(("id" = String, Path)),
+    responses((status = 200, body = AppointmentAnswer),
               (status = 409, body = Problem)))]
 pub(crate) async fn confirm(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
 ) -> Result<Written<AppointmentAnswer>, Problem> {
-    api.answer(owner, id, RequestAnswer::Confirm).await
+    api.answer(member, id, RequestAnswer::Confirm).await
 }
 
 /// Decline an appointment that was asked for. Its time is free again, and the guest is told.
@@ -59,14 +60,14 @@ pub(crate) async fn confirm(
 /// `wrong_state` when it is not asked for any more, with the `state` that it is in.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/decline", tag = "appointments",
     operation_id = "decline_appointment",
-    security(("bearer" = [])), params(("id" = String, Path)), request_body = DeclineRequest,
-    responses((status = 200, body = AppointmentAnswer), (status = 403, body = Problem),
+    params(("id" = String, Path)), request_body = DeclineRequest,
+    responses((status = 200, body = AppointmentAnswer),
               (status = 409, body = Problem)))]
 pub(crate) async fn decline(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
     Json(request): Json<DeclineRequest>,
 ) -> Result<Written<AppointmentAnswer>, Problem> {
-    api.answer(owner, id, RequestAnswer::Decline { reason: request.reason }).await
+    api.answer(member, id, RequestAnswer::Decline { reason: request.reason }).await
 }

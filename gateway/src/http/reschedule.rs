@@ -19,7 +19,7 @@ use super::{
     appointments::{self, AppointmentAnswer},
     book::{self, Wanted},
     context,
-    extract::{Id, Json, Owner},
+    extract::{Id, Json, Member},
     series::{self, ScopeBody},
 };
 
@@ -107,11 +107,11 @@ fn refused(error: CommandError<MoveRefused>) -> Problem {
 /// The old time is given back in the same moment. Reminders are planned anew, and the guest is told.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/reschedule", tag = "appointments",
     operation_id = "reschedule_appointment",
-    security(("bearer" = [])), params(("id" = String, Path)), request_body = RescheduleRequest,
-    responses((status = 200, body = AppointmentAnswer), (status = 403, body = Problem),
+    params(("id" = String, Path)), request_body = RescheduleRequest,
+    responses((status = 200, body = AppointmentAnswer),
               (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn reschedule(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
     Json(request): Json<RescheduleRequest>,
@@ -123,32 +123,40 @@ pub(crate) async fn reschedule(
         waived: waived(&request.waived),
         seen: None,
     };
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    api.check_change(member, id, request.scope.is_one()).await?;
+    if let Some(staff_id) = request.staff_id {
+        member.check_calendar(staff_id)?;
+    }
+    if !request.waived.is_empty() && member.kept_to()?.is_some() {
+        return Err(Problem::not_yours());
+    }
+    let context = context::command(member.business_id, member.actor());
     if !request.scope.is_one() {
         let done = api.commands.move_together(&wish, request.scope.into(), &context).await;
         let done = done.map_err(|error| series::not_together(error, Problem::not_found))?;
-        return api.changed(owner.0, id, done.position).await;
+        return api.changed(member, id, done.position).await;
     }
     match api.commands.reschedule_appointment(&wish, &context).await {
-        Ok(done) => api.changed(owner.0, id, done.position).await,
-        Err(error) => Err(api.not_moved(error, owner.0.business_id, id, request.staff_id).await),
+        Ok(done) => api.changed(member, id, done.position).await,
+        Err(error) => Err(api.not_moved(error, member.business_id, id, request.staff_id).await),
     }
 }
 
 /// Book an appointment again that was called off, if its time is still free.
 #[utoipa::path(post, path = "/api/v1/appointments/{id}/reinstate", tag = "appointments",
     operation_id = "reinstate_appointment",
-    security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = AppointmentAnswer), (status = 403, body = Problem),
+    params(("id" = String, Path)),
+    responses((status = 200, body = AppointmentAnswer),
               (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn reinstate(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
 ) -> Result<Written<AppointmentAnswer>, Problem> {
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    api.check_own(member, id).await?;
+    let context = context::command(member.business_id, member.actor());
     match api.commands.reinstate_appointment(id, &context).await {
-        Ok(done) => api.changed(owner.0, id, done.position).await,
-        Err(error) => Err(api.not_moved(error, owner.0.business_id, id, None).await),
+        Ok(done) => api.changed(member, id, done.position).await,
+        Err(error) => Err(api.not_moved(error, member.business_id, id, None).await),
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{
     Api, Problem,
     answer::{Freshness, Items, Tagged, Written},
-    extract::{self, Id, IfMatch, Member, Owner},
+    extract::{self, Id, IfMatch, Member},
 };
 
 /// A room, a table, a van: what visits need besides people.
@@ -64,7 +64,7 @@ fn one(state: &BusinessState, id: ResourceId) -> Result<(u64, ResourceAnswer), P
 
 /// The resources of the business.
 #[utoipa::path(get, path = "/api/v1/business/resources", tag = "business",
-    operation_id = "list_resources", security(("bearer" = [])),
+    operation_id = "list_resources",
     params(Freshness),
     responses((status = 200, body = Items<ResourceAnswer>)))]
 pub(crate) async fn list(
@@ -82,10 +82,10 @@ pub(crate) async fn list(
 /// Services that ask for its kind can be booked while enough of it is free.
 #[utoipa::path(post, path = "/api/v1/business/resources", tag = "business",
     operation_id = "create_resource",
-    security(("bearer" = [])), request_body = ResourceRequest,
-    responses((status = 201, body = ResourceAnswer), (status = 403, body = Problem)))]
+    request_body = ResourceRequest,
+    responses((status = 201, body = ResourceAnswer)))]
 pub(crate) async fn create(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     extract::Json(request): extract::Json<ResourceRequest>,
 ) -> Result<Written<ResourceAnswer>, Problem> {
@@ -93,7 +93,7 @@ pub(crate) async fn create(
     let ResourceRequest { name, kind, capacity } = request;
     let resource = Resource { name, kind, capacity: capacity.unwrap_or(1) };
     let command = BusinessCommand::AddResource { resource_id, resource };
-    let (state, position) = api.change(owner, command.into()).await?;
+    let (state, position) = api.change(member, command.into()).await?;
     let (version, answer) = one(&state, resource_id)?;
     let location = format!("/api/v1/business/resources/{resource_id}");
     Ok(Written::new(StatusCode::CREATED, position, answer).etag(version).at(location))
@@ -102,7 +102,7 @@ pub(crate) async fn create(
 /// One resource.
 #[utoipa::path(get, path = "/api/v1/business/resources/{id}", tag = "business",
     operation_id = "get_resource",
-    security(("bearer" = [])), params(("id" = String, Path), Freshness),
+    params(("id" = String, Path), Freshness),
     responses((status = 200, body = ResourceAnswer)))]
 pub(crate) async fn get(
     member: Member,
@@ -118,12 +118,12 @@ pub(crate) async fn get(
 /// Change a resource. What is booked keeps what it uses.
 #[utoipa::path(patch, path = "/api/v1/business/resources/{id}", tag = "business",
     operation_id = "change_resource",
-    security(("bearer" = [])),
+
     params(("id" = String, Path), ("If-Match" = String, Header, description = "its ETag, or *")),
     request_body = ResourcePatch,
-    responses((status = 200, body = ResourceAnswer), (status = 403, body = Problem)))]
+    responses((status = 200, body = ResourceAnswer)))]
 pub(crate) async fn patch(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(resource_id): Id<ResourceId>,
     IfMatch(expected): IfMatch,
@@ -132,7 +132,7 @@ pub(crate) async fn patch(
     let ResourcePatch { name, kind, capacity } = patch;
     let change = ResourceChange { name, kind, capacity };
     let command = BusinessCommand::ChangeResource { resource_id, change, expected };
-    let (state, position) = api.change(owner, command.into()).await?;
+    let (state, position) = api.change(member, command.into()).await?;
     let (version, answer) = one(&state, resource_id)?;
     Ok(Written::new(StatusCode::OK, position, answer).etag(version))
 }
@@ -140,14 +140,14 @@ pub(crate) async fn patch(
 /// Have it no longer. What is booked stays booked.
 #[utoipa::path(delete, path = "/api/v1/business/resources/{id}", tag = "business",
     operation_id = "remove_resource",
-    security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 204), (status = 403, body = Problem)))]
+    params(("id" = String, Path)),
+    responses((status = 204)))]
 pub(crate) async fn remove(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(resource_id): Id<ResourceId>,
 ) -> Result<Written<()>, Problem> {
     let command = BusinessCommand::RemoveResource { resource_id };
-    let (_, position) = api.change(owner, command.into()).await?;
+    let (_, position) = api.change(member, command.into()).await?;
     Ok(Written::empty(position))
 }

@@ -229,8 +229,10 @@ impl From<SlotsError> for Problem {
 pub(crate) async fn slots(
     State(api): State<Api>,
     headers: HeaderMap,
-    extract::Query(query): extract::Query<SlotsQuery>,
+    extract::Query(mut query): extract::Query<SlotsQuery>,
 ) -> Result<Response, Problem> {
+    // Under the name of one business nothing of another is found.
+    query.business = query.business.or_else(|| api.handle_of_host(&headers));
     let asked = query.asked()?;
     let answer = api.slots.answer(&asked, query.min_position, clock::now()).await?;
     Ok(answer.body.respond(&headers).await)

@@ -10,7 +10,7 @@ use super::{
     Api, Problem,
     answer::{Items, Written, page_size},
     context,
-    extract::{self, Id, Ids, Member, Owner},
+    extract::{self, Id, Ids, Member},
     shape::Instant,
 };
 
@@ -90,7 +90,7 @@ fn refused(error: CommandError<TimeOffRefused>) -> Problem {
 /// When a staff member is away.
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
     operation_id = "list_time_off",
-    security(("bearer" = [])), params(("id" = String, Path), TimeOffQuery),
+    params(("id" = String, Path), TimeOffQuery),
     responses((status = 200, body = Items<TimeOffAnswer>)))]
 pub(crate) async fn list(
     member: Member,
@@ -98,6 +98,7 @@ pub(crate) async fn list(
     Id(id): Id<StaffId>,
     extract::Query(query): extract::Query<TimeOffQuery>,
 ) -> Result<Json<Items<TimeOffAnswer>>, Problem> {
+    member.check_calendar(id)?;
     let (state, _) = api.business_of(member.business_id, query.min_position).await?;
     if !state.staff.contains_key(&id) {
         return Err(Problem::not_found());
@@ -124,21 +125,21 @@ pub(crate) async fn list(
 /// Enter an absence. Appointments booked in that time stay booked and are named.
 #[utoipa::path(post, path = "/api/v1/business/staff/{id}/time-off", tag = "business",
     operation_id = "create_time_off",
-    security(("bearer" = [])), params(("id" = String, Path)), request_body = TimeOffRequest,
+    params(("id" = String, Path)), request_body = TimeOffRequest,
     responses((status = 201, body = TimeOffCreated),
-              (status = 403, body = Problem),
               (status = 409, body = Problem)))]
 pub(crate) async fn create(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(staff_id): Id<StaffId>,
     extract::Json(request): extract::Json<TimeOffRequest>,
 ) -> Result<Written<TimeOffCreated>, Problem> {
+    member.check_calendar(staff_id)?;
     let slot = TimeSlot::try_new(request.start.0, request.end.0)
         .map_err(|_empty| Problem::invalid_field("end", "must come after start"))?;
     let time_off_id = TimeOffId::new(clock::new_id());
     let add = AddTimeOff { staff_id, time_off_id, slot, reason: request.reason };
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    let context = context::command(member.business_id, member.actor());
     let done = api.commands.add_time_off(&add, &context).await.map_err(refused)?;
     api.edited(done.position).await;
     let location = format!("/api/v1/business/staff/{staff_id}/time-off/{time_off_id}");
@@ -158,15 +159,16 @@ pub(crate) async fn create(
 /// Take an absence back.
 #[utoipa::path(delete, path = "/api/v1/business/staff/{id}/time-off/{time_off_id}",
     tag = "business",
-    operation_id = "remove_time_off", security(("bearer" = [])),
+    operation_id = "remove_time_off",
     params(("id" = String, Path), ("time_off_id" = String, Path)),
-    responses((status = 204), (status = 403, body = Problem)))]
+    responses((status = 204)))]
 pub(crate) async fn remove(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Ids(staff_id, time_off_id): Ids<StaffId, TimeOffId>,
 ) -> Result<Written<()>, Problem> {
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    member.check_calendar(staff_id)?;
+    let context = context::command(member.business_id, member.actor());
     let done =
         api.commands.remove_time_off(staff_id, time_off_id, &context).await.map_err(refused)?;
     api.edited(done.position).await;

@@ -14,7 +14,7 @@ use super::{
     Api, Problem,
     answer::{Freshness, Tagged, Written},
     context,
-    extract::{self, Id, IfMatch, Member, Owner},
+    extract::{self, Id, IfMatch, Member},
     shape::objects,
 };
 
@@ -120,7 +120,7 @@ impl From<&Hours> for WorkingHours {
 /// When a staff member works.
 #[utoipa::path(get, path = "/api/v1/business/staff/{id}/working-hours", tag = "business",
     operation_id = "get_working_hours",
-    security(("bearer" = [])), params(("id" = String, Path), Freshness),
+    params(("id" = String, Path), Freshness),
     responses((status = 200, body = WorkingHours)))]
 pub(crate) async fn get(
     member: Member,
@@ -128,6 +128,7 @@ pub(crate) async fn get(
     Id(id): Id<StaffId>,
     extract::Query(fresh): extract::Query<Freshness>,
 ) -> Result<Tagged<WorkingHours>, Problem> {
+    member.check_calendar(id)?;
     let (state, _) = api.business_of(member.business_id, fresh.min_position).await?;
     if !state.staff.contains_key(&id) {
         return Err(Problem::not_found());
@@ -140,12 +141,12 @@ pub(crate) async fn get(
 /// Set when a staff member works. Guests see it in the next answer.
 #[utoipa::path(put, path = "/api/v1/business/staff/{id}/working-hours", tag = "business",
     operation_id = "set_working_hours",
-    security(("bearer" = [])),
+
     params(("id" = String, Path), ("If-Match" = String, Header, description = "the ETag of the hours, or *")),
     request_body = WorkingHours,
-    responses((status = 200, body = WorkingHours), (status = 403, body = Problem)))]
+    responses((status = 200, body = WorkingHours)))]
 pub(crate) async fn put(
-    owner: Owner,
+    member: Member,
     State(api): State<Api>,
     Id(id): Id<StaffId>,
     IfMatch(expected): IfMatch,
@@ -153,7 +154,7 @@ pub(crate) async fn put(
 ) -> Result<Written<WorkingHours>, Problem> {
     let dates: Vec<Date> = request.overrides.iter().map(|single| single.date).collect();
     let hours = Hours::try_from(request)?;
-    let context = context::command(owner.0.business_id, owner.0.actor());
+    let context = context::command(member.business_id, member.actor());
     let done = api.commands.set_hours(id, &hours, expected, &context).await.map_err(|error| {
         Problem::of(error, |refused| {
             let detail = refused.to_string();

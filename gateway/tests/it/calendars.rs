@@ -156,8 +156,8 @@ async fn the_operator_sees_a_stream_and_what_it_amounts_to() {
     let mut wish = salon.booking(0, start_in(3_000));
     wish["recurrence"] = json!({"rule": "FREQ=WEEKLY;COUNT=2"});
     salon.guest.post("/api/v1/public/book", &wish).await.expect(201);
-    let all =
-        "SELECT DISTINCT CASE aggregate_type WHEN 'subscription' THEN 'subscription:' ELSE '' END
+    let all = "SELECT DISTINCT CASE aggregate_type WHEN 'subscription' THEN 'subscription:'
+                      WHEN 'team' THEN 'team:' ELSE '' END
                       || aggregate_id FROM events";
     let streams = stand.database.texts(all).await;
     assert!(streams.len() >= 12, "{streams:?}");

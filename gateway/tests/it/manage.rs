@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use commands::identity::{Link, Links, SigningKey};
+use commands::identity::{Link, Links, RootKeys};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use reqwest::Method;
@@ -51,7 +51,7 @@ async fn booked(salon: &Salon, start: Timestamp) -> Booked {
 /// The links of the process under test, made as it makes them.
 fn links(stand: &Stand) -> Links {
     let key = stand.addresses.folder.path().join("key.pem");
-    Links::try_new(&SigningKey::read_or_create(&key).unwrap()).unwrap()
+    Links::try_new(&RootKeys::read_or_create(&key).unwrap()).unwrap()
 }
 
 /// How many events there are of an appointment.

@@ -15,7 +15,7 @@ use crate::{
     stand::Stand,
 };
 
-const MODELS: [&str; 3] = ["availability", "agenda", "notifications"];
+const MODELS: [&str; 4] = ["availability", "agenda", "notifications", "audit"];
 
 /// `apptremind replay`, as the owner of the schema.
 pub(crate) fn command(stand: &Stand, arguments: &[&str]) -> Command {
@@ -140,7 +140,7 @@ async fn every_model_equals_its_rebuild_while_bookings_go_on_and_nothing_is_sent
 }
 
 /// A change by hand, and what the first difference must say: table, live row, rebuilt row.
-const DAMAGE: [(&str, &str, &str, [bool; 2]); 5] = [
+const DAMAGE: [(&str, &str, &str, [bool; 2]); 6] = [
     (
         "availability",
         "UPDATE availability.busy SET ends_at = ends_at + interval '1 hour'
@@ -166,6 +166,12 @@ const DAMAGE: [(&str, &str, &str, [bool; 2]); 5] = [
        WHERE status = 'cancelled'",
         "notification",
         [true, true],
+    ),
+    (
+        "audit",
+        "DELETE FROM audit.entry WHERE event_type = 'auth.session.opened.v1'",
+        "entry",
+        [false, true],
     ),
     (
         "agenda",

@@ -44,6 +44,15 @@ impl Salon {
             )
             .await
             .expect(201);
+        Self::furnished(client, &registered, staff, minutes).await
+    }
+
+    /// That of somebody who has just registered.
+    pub(crate) async fn furnish(client: &Client, registered: &Value, staff: usize) -> Self {
+        Self::furnished(client, registered, staff, 5).await
+    }
+
+    async fn furnished(client: &Client, registered: &Value, staff: usize, minutes: u32) -> Self {
         let owner = client.signed_in(registered["access_token"].as_str().unwrap());
         let policy = json!({"booking_policy": {"slot_grid": "aligned", "slot_step_minutes": 5},
                             "reminder_offsets_minutes": []});

@@ -23,6 +23,8 @@ pub(crate) struct Addresses {
     pub(crate) log: &'static str,
     /// What links begin with; the process itself when absent.
     pub(crate) public_url: Option<String>,
+    /// Other settings, without their prefix.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 /// Servers of a test's own.
@@ -65,7 +67,13 @@ impl Addresses {
             nats_replicas,
             log,
             public_url: None,
+            settings: vec![],
         }
+    }
+
+    /// With a setting of its own.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.push((name, value.to_owned()));
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -81,7 +89,11 @@ impl Addresses {
             .env("APPTREMIND_NATS_REPLICAS", self.nats_replicas.to_string())
             .env("APPTREMIND_LOG", self.log)
             .env("APPTREMIND_PUBLIC_URL", self.public_url.as_deref().unwrap_or_default())
+            .env("APPTREMIND_LIMITS", "off")
             .env("APPTREMIND_ADMIN_PORT", "0");
+        for (name, value) in &self.settings {
+            command.env(format!("APPTREMIND_{name}"), value);
+        }
         command
     }
 
@@ -105,7 +117,7 @@ impl Addresses {
             let (code, text) = self.run(&["projections", "--json"]);
             let all: Vec<Value> = serde_json::from_str(&text).ok()?;
             let done = all.iter().all(|model| model["lag"] == 0 && model["halted"].is_null());
-            (code == 0 && done && all.len() == 5).then_some(())
+            (code == 0 && done && all.len() == 7).then_some(())
         })
         .await;
     }
@@ -160,16 +172,28 @@ impl Process {
         eventually("serve stops", async || self.child.try_wait().unwrap()).await.success()
     }
 
+    /// What it holds in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Such as `-STOP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
+    /// The page of metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+
     /// The sum of a metric's series whose line begins so.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
-        let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
-        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let page = self.metrics().await;
         let lines = page.lines().filter(|line| line.starts_with(series));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }

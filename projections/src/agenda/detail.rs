@@ -87,7 +87,10 @@ impl Agenda {
         let keys = std::slice::from_ref(&key);
         let histories = match at {
             None => self.log.load(business_id, keys).await?,
-            Some(_) => log::as_of(self.database.pool(), business_id, keys, at).await?,
+            Some(_) => {
+                log::as_of(&mut *self.database.tenant(business_id).await?, business_id, keys, at)
+                    .await?
+            }
         };
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let Some((visit, status)) = appointment.state.known() else { return Ok(None) };
@@ -119,7 +122,7 @@ impl Agenda {
         )
         .bind(customer_id.uuid())
         .bind(business_id.uuid())
-        .fetch_optional(self.database.pool())
+        .fetch_optional(&mut *self.database.tenant(business_id).await?)
         .await?;
         Ok(now.map_or(customer_id, CustomerId::new))
     }
@@ -140,7 +143,7 @@ impl Agenda {
         )
         .bind(appointment_id.uuid())
         .bind(business_id.uuid())
-        .fetch_optional(self.database.pool())
+        .fetch_optional(&mut *self.database.tenant(business_id).await?)
         .await?;
         let contact = |row: sqlx::postgres::PgRow| -> Result<Contact, sqlx::Error> {
             let answers: Option<Json<Map<String, Value>>> = row.try_get("answers")?;

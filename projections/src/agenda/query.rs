@@ -154,7 +154,7 @@ impl Agenda {
         .bind(filter.after.map(|after| after.appointment_id))
         .bind(limit + 1)
         .bind(filter.series_id.map(SeriesId::uuid))
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         let mut items = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         let more = items.len() > filter.limit as usize;
@@ -164,6 +164,39 @@ impl Agenda {
             appointment_id: last.appointment_id.uuid(),
         });
         Ok(AgendaPage { items, next })
+    }
+}
+
+impl Agenda {
+    /// How many visits to come a guest with this address has, asked for or booked: at most `most`, as the
+    /// model has them now.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn open_visits(
+        &self,
+        business_id: BusinessId,
+        email: &str,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<u32, ReadError> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (
+               SELECT FROM customer c
+                 JOIN agenda.appointment a
+                   ON a.business_id = c.business_id
+                  AND a.customer_id = coalesce(c.merged_into, c.customer_id)
+                WHERE c.business_id = $1 AND lower(c.email) = lower($2) AND c.email IS NOT NULL
+                  AND a.starts_at > $3 AND a.status IN ('requested', 'booked')
+                LIMIT $4) open",
+        )
+        .bind(business_id.uuid())
+        .bind(email)
+        .bind(now.to_sqlx())
+        .bind(i64::from(most))
+        .fetch_one(&mut *self.database.tenant(business_id).await?)
+        .await?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 }
 

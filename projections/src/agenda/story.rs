@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 
 use domain::{
-    AppointmentId, BusinessId, StaffId, UserId,
+    ApiKeyId, AppointmentId, BusinessId, StaffId, UserId,
     appointment::{Appointment, AppointmentEvent, Doer, Teller, Visit},
     business::{Business, BusinessState},
+    user::Role,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -67,16 +68,20 @@ impl Agenda {
         events: &[Recorded],
     ) -> Result<HashMap<Uuid, Doer>, ReadError> {
         let users = events.iter().filter_map(|event| event.actor.parse::<UserId>().ok());
-        let rows: Vec<(Uuid, bool)> = sqlx::query_as(
-            "SELECT user_id, role = 'owner' FROM membership
+        let rows: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT user_id, role FROM membership
               WHERE business_id = $1 AND user_id = ANY($2)",
         )
         .bind(business_id.uuid())
         .bind(users.map(UserId::uuid).collect::<Vec<_>>())
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
-        let doer = |owner| if owner { Doer::Owner } else { Doer::Staff };
-        Ok(rows.into_iter().map(|(user, owner)| (user, doer(owner))).collect())
+        let doer = |role: &str| match role.parse() {
+            Ok(Role::Owner) => Doer::Owner,
+            Ok(Role::Admin) => Doer::Admin,
+            Ok(Role::Staff) | Err(_) => Doer::Staff,
+        };
+        Ok(rows.into_iter().map(|(user, role)| (user, doer(&role))).collect())
     }
 }
 
@@ -91,6 +96,7 @@ fn entry(
     let doer = match event.actor.parse::<UserId>() {
         Ok(user) => doers.get(&user.uuid()).copied().unwrap_or(Doer::Former),
         Err(_) if event.actor.starts_with("system:") => Doer::System,
+        Err(_) if event.actor.parse::<ApiKeyId>().is_ok() => Doer::Program,
         Err(_) => Doer::Guest,
     };
     let name = |id: StaffId| business.staff.get(&id).map(|member| member.value.name.clone());

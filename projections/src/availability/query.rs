@@ -84,7 +84,7 @@ impl Availability {
         )
         .bind(business_id.uuid())
         .bind(AvailabilityProjector::NAME)
-        .fetch_optional(self.database.pool())
+        .fetch_optional(&mut *self.database.tenant(business_id).await?)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let cursor = Cursor {
@@ -112,7 +112,7 @@ impl Availability {
         )
         .bind(business_id.uuid())
         .bind(uuids(staff_ids))
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         let hours = |(id, version, hours): (Uuid, i64, Json<Hours>)| {
             (StaffId::new(id), StaffHours { hours: hours.0, version: version.unsigned_abs() })
@@ -133,7 +133,7 @@ impl Availability {
               WHERE business_id = $1 AND email IS NOT NULL",
         )
         .bind(business_id.uuid())
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         Ok(rows.into_iter().map(|(id, email)| (StaffId::new(id), email)).collect())
     }
@@ -165,7 +165,7 @@ impl Availability {
         .bind(from.to_sqlx())
         .bind(after.map(|after| after.to_sqlx()))
         .bind(limit)
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         let row = |row: &sqlx::postgres::PgRow| {
             Ok(TimeOffRow {

@@ -218,7 +218,13 @@ impl Explanations {
     }
 
     async fn load(&self, query: &ExplainQuery, keys: &[StreamKey]) -> Result<Histories, ReadError> {
-        Ok(log::as_of(self.database.pool(), query.business_id, keys, query.as_of).await?)
+        Ok(log::as_of(
+            &mut *self.database.tenant(query.business_id).await?,
+            query.business_id,
+            keys,
+            query.as_of,
+        )
+        .await?)
     }
 }
 

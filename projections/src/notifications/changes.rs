@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     Aggregate, NotificationId,
-    notification::{Notification, NotificationEvent, Plan},
+    notification::{AccountPlan, Notification, NotificationEvent, Plan},
 };
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
@@ -42,8 +42,43 @@ impl Fate {
 #[derive(Debug)]
 struct Planned {
     business_id: Uuid,
-    plan: Plan,
+    what: What,
     fate: Fate,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+struct What {
+    /// `None` when it is about an account.
+    appointment_id: Option<Uuid>,
+    kind: &'static str,
+    channel: &'static str,
+    offset_minutes: u32,
+    due_at: Timestamp,
+}
+
+impl From<Plan> for What {
+    fn from(plan: Plan) -> Self {
+        Self {
+            appointment_id: Some(plan.appointment_id.uuid()),
+            kind: plan.kind.as_str(),
+            channel: plan.channel.as_str(),
+            offset_minutes: plan.offset_minutes,
+            due_at: plan.due_at,
+        }
+    }
+}
+
+impl From<AccountPlan> for What {
+    fn from(plan: AccountPlan) -> Self {
+        Self {
+            appointment_id: None,
+            kind: plan.mail.as_str(),
+            channel: plan.channel.as_str(),
+            offset_minutes: 0,
+            due_at: plan.due_at,
+        }
+    }
 }
 
 /// What a batch changes in `notifications`.
@@ -69,11 +104,14 @@ impl Changes for NotificationsChanges {
         let fate = match event {
             NotificationEvent::ReminderRequested { plan }
             | NotificationEvent::Requested { plan } => {
-                return self.plan(id, fact, plan, status("pending"));
+                return self.plan(id, fact, plan.into(), status("pending"));
+            }
+            NotificationEvent::AccountMailRequested { plan } => {
+                return self.plan(id, fact, plan.into(), status("pending"));
             }
             NotificationEvent::Skipped { plan, reason } => {
                 let fate = Fate { reason: Some(reason), ..status("skipped") };
-                return self.plan(id, fact, plan, fate);
+                return self.plan(id, fact, plan.into(), fate);
             }
             NotificationEvent::FellDue {} => status("offered"),
             NotificationEvent::Sent { attempt } => {
@@ -103,15 +141,15 @@ impl Changes for NotificationsChanges {
 
     async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
         let mut rows = Rows::new(13);
-        for (id, Planned { business_id, plan, fate }) in &self.planned {
+        for (id, Planned { business_id, what, fate }) in &self.planned {
             rows.begin();
             rows.uuid(*id);
             rows.uuid(*business_id);
-            rows.uuid(plan.appointment_id.uuid());
-            rows.text(plan.kind.as_str());
-            rows.text(plan.channel.as_str());
-            rows.integer(integer(plan.offset_minutes));
-            rows.instant(plan.due_at);
+            rows.maybe(what.appointment_id, Rows::uuid);
+            rows.text(what.kind);
+            rows.text(what.channel);
+            rows.integer(integer(what.offset_minutes));
+            rows.instant(what.due_at);
             rows.text(fate.status);
             rows.integer(integer(fate.attempts.unwrap_or(0)));
             rows.maybe(fate.reason.as_deref(), Rows::text);
@@ -125,8 +163,8 @@ impl Changes for NotificationsChanges {
 }
 
 impl NotificationsChanges {
-    fn plan(&mut self, id: Uuid, fact: &Fact<'_>, plan: Plan, fate: Fate) -> Result<(), Failure> {
-        let planned = Planned { business_id: fact.business_id.uuid(), plan, fate };
+    fn plan(&mut self, id: Uuid, fact: &Fact<'_>, what: What, fate: Fate) -> Result<(), Failure> {
+        let planned = Planned { business_id: fact.business_id.uuid(), what, fate };
         match self.planned.insert(id, planned) {
             None => Ok(()),
             Some(_) => Err(Failure::Poison("the message is planned already".into())),
@@ -151,11 +189,11 @@ async fn insert(
     sqlx::query(&sql)
         .bind(planned.keys().copied().collect::<Vec<_>>())
         .bind(rows().map(|row| row.business_id).collect::<Vec<_>>())
-        .bind(rows().map(|row| row.plan.appointment_id.uuid()).collect::<Vec<_>>())
-        .bind(rows().map(|row| row.plan.kind.as_str()).collect::<Vec<_>>())
-        .bind(rows().map(|row| row.plan.channel.as_str()).collect::<Vec<_>>())
-        .bind(rows().map(|row| integer(row.plan.offset_minutes)).collect::<Vec<_>>())
-        .bind(rows().map(|row| row.plan.due_at.to_sqlx()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.what.appointment_id).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.what.kind).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.what.channel).collect::<Vec<_>>())
+        .bind(rows().map(|row| integer(row.what.offset_minutes)).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.what.due_at.to_sqlx()).collect::<Vec<_>>())
         .bind(rows().map(|row| row.fate.status).collect::<Vec<_>>())
         .bind(rows().map(|row| integer(row.fate.attempts.unwrap_or(0))).collect::<Vec<_>>())
         .bind(rows().map(|row| row.fate.reason.as_deref()).collect::<Vec<_>>())

@@ -61,7 +61,7 @@ impl Notifications {
         )
         .bind(business_id.uuid())
         .bind(appointment_id.uuid())
-        .fetch_all(self.database.pool())
+        .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         rows.iter().map(from_row).collect()
     }

@@ -9,7 +9,7 @@ use streams::{Cursor, Database};
 use super::{
     Difference, KeyEvent, Phase, Progress, RebuildError,
     build::{Build, checkpoint},
-    model::{Rebuilt, Table},
+    model::{Origin, Rebuilt, Table},
     shadow,
 };
 
@@ -187,9 +187,12 @@ async fn describe(
     table: &Table,
     Unequal { key, live: stands, rebuilt }: Unequal,
 ) -> Result<Difference, RebuildError> {
-    let events = events(live, table, &key).await?;
-    let live = if stands { row(live, &live_schema, table, &key).await? } else { None };
+    let found = if stands { row(live, &live_schema, table, &key).await? } else { None };
     let rebuilt = if rebuilt { row(shadow, &shadow_schema, table, &key).await? } else { None };
+    let shown = found.as_ref().or(rebuilt.as_ref());
+    let origin = (table.origin)(&key).or_else(|| said(shown?));
+    let events = events(live, origin).await?;
+    let live = found;
     let named = table.key.iter().zip(key);
     let key: Map<String, Value> =
         named.map(|(column, value)| ((*column).to_owned(), Value::String(value))).collect();
@@ -211,13 +214,19 @@ async fn row(
     sqlx::query_scalar(&sql).bind(key).fetch_optional(connection).await
 }
 
+/// The stream that the row itself names.
+fn said(row: &Value) -> Option<Origin> {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (kind, stream_id) = (text("aggregate_type")?, text("aggregate_id")?);
+    Some(Origin { kind: kind.into(), stream_id, named: vec![] })
+}
+
 /// What happened to the key: all events of its stream, or those that name it.
 async fn events(
     connection: &mut PgConnection,
-    table: &Table,
-    key: &[String],
+    origin: Option<Origin>,
 ) -> Result<Vec<KeyEvent>, sqlx::Error> {
-    let Some(origin) = (table.origin)(key) else { return Ok(vec![]) };
+    let Some(origin) = origin else { return Ok(vec![]) };
     let rows = sqlx::query(
         "SELECT transaction_id::text::bigint AS transaction_id, position, event_type, occurred_at
            FROM public.events

@@ -138,6 +138,9 @@ pub async fn rebuild(
         ReadModel::Agenda => {
             run::<crate::agenda::AgendaProjector>(database, model, options, watcher).await
         }
+        ReadModel::Audit => {
+            run::<crate::audit::AuditProjector>(database, model, options, watcher).await
+        }
         ReadModel::Notifications => {
             run::<crate::notifications::NotificationsProjector>(database, model, options, watcher)
                 .await

@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use domain::{
     Aggregate, AppointmentId, BusinessId, CustomerId, NotificationId, StaffId, TimeOffId,
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     agenda::{AgendaChanges, AgendaProjector},
+    audit::{AuditChanges, AuditProjector},
     availability::{AvailabilityChanges, AvailabilityProjector},
     changes::Changes,
     notifications::{NotificationsChanges, NotificationsProjector},
@@ -24,11 +25,12 @@ pub enum ReadModel {
     Availability,
     Agenda,
     Notifications,
+    Audit,
 }
 
 impl ReadModel {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Availability, Self::Agenda, Self::Notifications];
+    pub const ALL: [Self; 4] = [Self::Availability, Self::Agenda, Self::Notifications, Self::Audit];
 
     /// Its schema.
     #[must_use]
@@ -37,6 +39,7 @@ impl ReadModel {
             Self::Availability => AvailabilityProjector::SCHEMA,
             Self::Agenda => AgendaProjector::SCHEMA,
             Self::Notifications => NotificationsProjector::SCHEMA,
+            Self::Audit => AuditProjector::SCHEMA,
         }
     }
 }
@@ -53,9 +56,10 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     /// The columns of its primary key.
     pub(crate) key: &'static [&'static str],
-    /// The type of the aggregate that its rows come from, each from one stream.
-    pub(crate) kind: &'static str,
-    /// The id of that stream, as SQL over a row `t`.
+    /// The type of the aggregate that its rows come from, each from one stream; `None` when they come from
+    /// several.
+    pub(crate) kind: Option<&'static str>,
+    /// The id of that stream, as SQL over a row `t`; with the type and a colon before it when there are several.
     pub(crate) stream: &'static str,
     /// Where the row with this key comes from.
     pub(crate) origin: fn(&[String]) -> Option<Origin>,
@@ -64,7 +68,7 @@ pub(crate) struct Table {
 /// The stream of a row, and what in its events names the row when they are not all about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     pub(crate) stream_id: String,
     pub(crate) named: Vec<String>,
 }
@@ -82,7 +86,7 @@ fn uuid(key: &[String]) -> Option<Uuid> {
 }
 
 fn whole<A: Aggregate>(stream_id: impl fmt::Display) -> Origin {
-    Origin { kind: A::TYPE, stream_id: stream_id.to_string(), named: vec![] }
+    Origin { kind: A::TYPE.into(), stream_id: stream_id.to_string(), named: vec![] }
 }
 
 impl Rebuilt for AvailabilityProjector {
@@ -91,21 +95,21 @@ impl Rebuilt for AvailabilityProjector {
         Table {
             name: "business",
             key: &["business_id"],
-            kind: Business::TYPE,
+            kind: Some(Business::TYPE),
             stream: "'biz_' || replace(t.business_id::text, '-', '')",
             origin: |key| Some(whole::<Business>(BusinessId::new(uuid(key)?))),
         },
         Table {
             name: "working_hours",
             key: &["staff_id"],
-            kind: StaffSchedule::TYPE,
+            kind: Some(StaffSchedule::TYPE),
             stream: "'staff_' || replace(t.staff_id::text, '-', '')",
             origin: |key| Some(whole::<StaffSchedule>(StaffId::new(uuid(key)?))),
         },
         Table {
             name: "busy",
             key: &["stream_id", "source_id"],
-            kind: StaffCalendar::TYPE,
+            kind: Some(StaffCalendar::TYPE),
             stream: "t.stream_id",
             origin: |key| {
                 let source = uuid(key)?;
@@ -125,14 +129,14 @@ impl Rebuilt for AgendaProjector {
         Table {
             name: "appointment",
             key: &["appointment_id"],
-            kind: Appointment::TYPE,
+            kind: Some(Appointment::TYPE),
             stream: "'appt_' || replace(t.appointment_id::text, '-', '')",
             origin: |key| Some(whole::<Appointment>(AppointmentId::new(uuid(key)?))),
         },
         Table {
             name: "merged_customer",
             key: &["customer_id"],
-            kind: Customer::TYPE,
+            kind: Some(Customer::TYPE),
             stream: "'cust_' || replace(t.customer_id::text, '-', '')",
             origin: |key| Some(whole::<Customer>(CustomerId::new(uuid(key)?))),
         },
@@ -144,8 +148,20 @@ impl Rebuilt for NotificationsProjector {
     const TABLES: &'static [Table] = &[Table {
         name: "notification",
         key: &["notification_id"],
-        kind: Notification::TYPE,
+        kind: Some(Notification::TYPE),
         stream: "'ntf_' || replace(t.notification_id::text, '-', '')",
         origin: |key| Some(whole::<Notification>(NotificationId::new(uuid(key)?))),
+    }];
+}
+
+impl Rebuilt for AuditProjector {
+    type Changes = AuditChanges;
+    const TABLES: &'static [Table] = &[Table {
+        name: "entry",
+        key: &["event_id"],
+        kind: None,
+        stream: "t.aggregate_type || ':' || t.aggregate_id",
+        // The key is that of an event itself, and the row says of which stream.
+        origin: |_| None,
     }];
 }

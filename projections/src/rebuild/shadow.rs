@@ -95,6 +95,7 @@ impl Shadow {
         }
         statements.extend(indexes::<M>(&mut transaction).await?);
         statements.extend(grants::<M>(&mut transaction).await?);
+        statements.extend(policies::<M>(&mut transaction).await?);
         for statement in statements {
             sqlx::raw_sql(&statement).execute(&mut *transaction).await?;
         }
@@ -115,7 +116,7 @@ impl Shadow {
 /// The live schema has the tables that this build fills, and nothing that a copy would lose.
 async fn fits<M: Rebuilt>(connection: &mut PgConnection) -> Result<(), RebuildError> {
     let there: Vec<(String, bool)> = sqlx::query_as(
-        "SELECT c.relname::text, c.relhastriggers OR c.relrowsecurity OR c.relkind <> 'r'
+        "SELECT c.relname::text, c.relhastriggers OR c.relforcerowsecurity OR c.relkind <> 'r'
            FROM pg_class c
           WHERE c.relnamespace = $1::text::regnamespace AND c.relkind NOT IN ('i', 't')",
     )
@@ -123,7 +124,7 @@ async fn fits<M: Rebuilt>(connection: &mut PgConnection) -> Result<(), RebuildEr
     .fetch_all(connection)
     .await?;
     if let Some((name, _)) = there.iter().find(|(_, odd)| *odd) {
-        let more = "has triggers, policies or is no plain table, which a rebuild would lose";
+        let more = "has triggers, binds its owner or is no plain table, which a rebuild would lose";
         return Err(RebuildError::Unfit(format!("{}.{name} {more}", M::SCHEMA)));
     }
     let known = |name: &str| M::TABLES.iter().any(|table| table.name == name);
@@ -181,6 +182,24 @@ async fn grants<M: Rebuilt>(connection: &mut PgConnection) -> Result<Vec<String>
                    FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relkind = 'r') o,
                 aclexplode(o.acl) a
           WHERE a.grantee <> o.owner
+          ORDER BY 1",
+    )
+    .bind(M::SCHEMA)
+    .bind(name::<M>())
+    .fetch_all(connection)
+    .await
+}
+
+/// Who sees which rows of the live tables sees the same rows of the new ones.
+async fn policies<M: Rebuilt>(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY', $2, relname)
+           FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relrowsecurity
+         UNION ALL
+         SELECT format('CREATE POLICY %I ON %I.%I AS %s FOR %s TO %s %s %s', policyname, $2, tablename,
+                       permissive, cmd, (SELECT string_agg(quote_ident(r), ', ') FROM unnest(roles) r),
+                       'USING (' || qual || ')', 'WITH CHECK (' || with_check || ')')
+           FROM pg_policies WHERE schemaname = $1
           ORDER BY 1",
     )
     .bind(M::SCHEMA)

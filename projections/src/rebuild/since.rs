@@ -44,8 +44,8 @@ impl<M: Rebuilt> Build<'_, M> {
         let snapshot: String =
             sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *live).await?;
         for table in M::TABLES {
-            let without = touched.get(table.kind).map_or(&[][..], Vec::as_slice);
-            self.copy_live(&mut live, &snapshot, table, without).await?;
+            let without = without(&touched, table);
+            self.copy_live(&mut live, &snapshot, table, &without).await?;
         }
         for (kind, ids) in &touched {
             for ids in ids.chunks(TOGETHER) {
@@ -108,6 +108,17 @@ impl<M: Rebuilt> Build<'_, M> {
         }
         Ok(())
     }
+}
+
+/// The streams whose rows are not copied, as the table names them.
+fn without(touched: &Streams, table: &Table) -> Vec<String> {
+    let Some(kind) = table.kind else {
+        let named = |(kind, ids): (&String, &Vec<String>)| {
+            ids.iter().map(|id| format!("{kind}:{id}")).collect::<Vec<_>>()
+        };
+        return touched.iter().flat_map(named).collect();
+    };
+    touched.get(kind).cloned().unwrap_or_default()
 }
 
 /// The streams with an event behind `position` and up to `until`; `None` when they are too many.

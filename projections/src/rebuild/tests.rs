@@ -236,7 +236,7 @@ async fn agrees<M: Rebuilt>(database: &Database, from: Cursor, batch: i64, page:
 fn batches_and_pages_of_any_size_make_the_same_rows() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let test = runtime.block_on(TestDatabase::create());
-    let database = runtime.block_on(async { Database::new(&test.owner_url(), 2).unwrap() });
+    let database = runtime.block_on(async { Database::owner(&test.owner_url()).unwrap() });
     let at = std::cell::Cell::new(Cursor::START);
     let life = (steps(), 1..40_i64, 1..40_i64);
     let check = |(steps, batch, page): (Vec<Step>, i64, i64)| {
@@ -250,13 +250,13 @@ fn batches_and_pages_of_any_size_make_the_same_rows() {
             // Other tests of the same server hold the feed up for a moment.
             let written = world.sequences.values().sum::<u64>();
             eventually("the feed shows all events", async || {
-                let seen = feed::after(database.pool(), at.get(), 1_000).await.unwrap();
+                let seen = feed::after(database.system(), at.get(), 1_000).await.unwrap();
                 (seen.len() as u64 >= written).then_some(())
             })
             .await;
             use crate::{
-                agenda::AgendaProjector, availability::AvailabilityProjector,
-                notifications::NotificationsProjector,
+                agenda::AgendaProjector, audit::AuditProjector,
+                availability::AvailabilityProjector, notifications::NotificationsProjector,
             };
             let from = at.get();
             at.set(agrees::<AvailabilityProjector>(&database, from, batch, page).await);
@@ -268,6 +268,7 @@ fn batches_and_pages_of_any_size_make_the_same_rows() {
                           JOIN agenda.merged_customer n ON n.customer_id = m.into_id";
             assert!(test.texts(left).await.is_empty(), "somebody else stands for them");
             agrees::<NotificationsProjector>(&database, from, batch, page).await;
+            agrees::<AuditProjector>(&database, from, batch, page).await;
         });
         Ok(())
     };

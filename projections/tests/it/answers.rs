@@ -12,8 +12,11 @@ use projections::{
     ReadError,
     availability::{Answer, Answers, Place, SlotQuery, SlotsError},
 };
-use sqlx::{Connection, PgConnection};
-use streams::log::{Log, StreamKey};
+use sqlx::Connection;
+use streams::{
+    Database,
+    log::{Log, StreamKey},
+};
 use testkit::postgres::TestDatabase;
 
 use crate::salon::{Listed, Salon, at, catch_up, process, project};
@@ -167,7 +170,7 @@ async fn a_transaction_that_commits_late_is_seen() {
     let taken = listed(&process, &query, now).await.body.0[0];
     listed(&process, &query, now).await;
 
-    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let mut connection = Database::new(&url, 1).unwrap().connect().await.unwrap();
     let mut open = connection.begin().await.unwrap();
     let (unit, _) = salon.booking(taken);
     Log::append(&mut open, &unit).await.unwrap();
@@ -329,12 +332,12 @@ async fn a_model_that_is_put_in_place_of_another_is_the_one_that_answers() {
     database
         .execute(&format!(
             "BEGIN;
-             CREATE SCHEMA rebuilt; GRANT USAGE ON SCHEMA rebuilt TO apptremind_app;
+             CREATE SCHEMA rebuilt; GRANT USAGE ON SCHEMA rebuilt TO apptremind_system;
              CREATE TABLE rebuilt.business AS TABLE availability.business;
              CREATE TABLE rebuilt.working_hours AS TABLE availability.working_hours;
              CREATE TABLE rebuilt.busy AS TABLE availability.busy;
              UPDATE rebuilt.working_hours SET hours = '{{\"weekly\": []}}' WHERE staff_id = '{kept}';
-             GRANT SELECT ON ALL TABLES IN SCHEMA rebuilt TO apptremind_app;
+             GRANT SELECT ON ALL TABLES IN SCHEMA rebuilt TO apptremind_system;
              ALTER SCHEMA availability RENAME TO old; ALTER SCHEMA rebuilt RENAME TO availability;
              COMMIT;"
         ))

@@ -17,7 +17,7 @@ use projections::{
         SlotQuery, SlotSpan,
     },
 };
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 use streams::{
     Actor, CommandContext, Cursor, Database, Nudge, Origin,
     consumer::Projector,
@@ -142,7 +142,7 @@ impl Salon {
             self.state.apply(event.clone());
         }
         self.append(&mut unit, &StreamKey::of::<Business>(self.id), events.clone());
-        let mut writing = self.log.begin().await.unwrap();
+        let mut writing = self.log.begin_system().await.unwrap();
         let position = writing.append(&unit).await.unwrap();
         let mut listed = vec![];
         for event in &events {
@@ -291,7 +291,7 @@ fn weeks(staff_id: StaffId, span: &TimeSlot) -> Vec<StreamKey> {
 
 /// Moves the model over the next events, as the consumer would; gives how many there were.
 pub(crate) async fn project(url: &str, most: i64) -> usize {
-    let mut connection = PgConnection::connect(url).await.unwrap();
+    let mut connection = Database::new(url, 1).unwrap().connect().await.unwrap();
     let (name, schema) = (AvailabilityProjector::NAME, AvailabilityProjector::SCHEMA);
     let checkpoints = streams::consumer::checkpoints(&mut connection).await.unwrap();
     let from = checkpoints.iter().find(|c| c.consumer == name).map_or(Cursor::START, |c| c.cursor);
@@ -325,7 +325,7 @@ pub(crate) async fn catch_up(url: &str, position: Cursor) {
     let database = Database::new(url, 1).unwrap();
     testkit::eventually("the model has every event", async || {
         project(url, 10_000).await;
-        let all = streams::consumer::checkpoints(database.pool()).await.unwrap();
+        let all = streams::consumer::checkpoints(database.system()).await.unwrap();
         all.iter().any(|c| c.cursor >= position).then_some(())
     })
     .await;

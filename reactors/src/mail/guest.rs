@@ -38,7 +38,7 @@ impl Mails {
         };
         let what = service.as_deref().unwrap_or("your appointment");
         let subject = format!("{}: {what} at {}", news(kind), profile.name);
-        self.render(kind.as_str(), about, subject, &values)
+        self.render(kind.as_str(), &about.business.profile.value.name, subject, &values)
     }
 }
 

@@ -42,7 +42,7 @@ impl Mails {
         };
         let subject =
             format!("{headline}: {}, {}", service.as_deref().unwrap_or("a visit"), about.when());
-        self.render("host", about, subject, &values)
+        self.render("host", &about.business.profile.value.name, subject, &values)
     }
 }
 

@@ -1,5 +1,6 @@
-//! What guests and hosts read.
+//! What guests, hosts and members read.
 
+mod account;
 mod brand;
 mod guest;
 mod host;
@@ -34,7 +35,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 25] = [
+const TEMPLATES: [(&str, &str); 29] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
@@ -46,8 +47,12 @@ const TEMPLATES: [(&str, &str); 25] = [
     ("expired.txt", include_str!("templates/expired.txt")),
     ("host.html", include_str!("templates/host.html")),
     ("host.txt", include_str!("templates/host.txt")),
+    ("invitation.html", include_str!("templates/invitation.html")),
+    ("invitation.txt", include_str!("templates/invitation.txt")),
     ("offered.html", include_str!("templates/offered.html")),
     ("offered.txt", include_str!("templates/offered.txt")),
+    ("password_reset.html", include_str!("templates/password_reset.html")),
+    ("password_reset.txt", include_str!("templates/password_reset.txt")),
     ("reminder.html", include_str!("templates/reminder.html")),
     ("reminder.txt", include_str!("templates/reminder.txt")),
     ("requested.html", include_str!("templates/requested.html")),
@@ -94,7 +99,7 @@ impl Mails {
     fn render(
         &self,
         template: &str,
-        about: &About<'_>,
+        from_name: &str,
         subject: String,
         values: &Value,
     ) -> Result<Mail, TemplateError> {
@@ -102,7 +107,7 @@ impl Mails {
             Ok(self.templates.get_template(&format!("{template}.{suffix}"))?.render(values)?)
         };
         Ok(Mail {
-            from_name: about.business.profile.value.name.clone(),
+            from_name: from_name.to_owned(),
             subject,
             text: part("txt")?,
             html: part("html")?,

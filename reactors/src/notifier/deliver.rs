@@ -2,7 +2,7 @@ use domain::{
     NotificationId, StaffId,
     appointment::{Appointment, Visit},
     business::Business,
-    notification::{Kind, NotificationCommand, Recipient},
+    notification::{AccountMail, Kind, NotificationCommand, Recipient},
 };
 use lettre::Message;
 use projections::agenda::Agenda;
@@ -161,7 +161,7 @@ impl Notifier {
             .bind(id.uuid())
             .bind(token)
             .bind(self.timing.send_lease.as_secs_f64())
-            .fetch_optional(self.log.database().pool())
+            .fetch_optional(self.log.database().system())
             .await?;
         row.map(|row| Ok(Taken { work: work::from_row(&row)?, token })).transpose()
     }
@@ -177,7 +177,7 @@ impl Notifier {
         .bind(taken.work.notification_id.uuid())
         .bind(taken.token)
         .bind(self.timing.send_lease.as_secs_f64())
-        .execute(self.log.database().pool())
+        .execute(self.log.database().system())
         .await?;
         Ok(marked.rows_affected() == 1)
     }
@@ -191,12 +191,45 @@ impl Notifier {
         )
         .bind(taken.work.notification_id.uuid())
         .bind(taken.token)
-        .execute(self.log.database().pool())
+        .execute(self.log.database().system())
         .await?;
         Ok(())
     }
 
+    /// A link that was used, taken back or has expired meanwhile is not worth a mail.
+    async fn prepare_account(&self, work: &Work, mail: AccountMail) -> Result<Prepared, BoxError> {
+        let about = mail.about();
+        let sql = match mail {
+            AccountMail::PasswordReset { .. } => {
+                "SELECT u.email, NULL AS role FROM password_reset r JOIN app_user u USING (user_id)
+                  WHERE r.reset_id = $1 AND r.spent_at IS NULL AND r.expires_at > now()"
+            }
+            AccountMail::Invitation { .. } => {
+                "SELECT email, role FROM invitation
+                  WHERE invitation_id = $1 AND spent_at IS NULL AND expires_at > now()"
+            }
+        };
+        let found: Option<(String, Option<String>)> =
+            sqlx::query_as(sql).bind(about).fetch_optional(self.log.database().system()).await?;
+        let key = StreamKey::of::<Business>(work.business_id);
+        let histories = self.log.load(work.business_id, std::slice::from_ref(&key)).await?;
+        let business: Loaded<Business> = histories.fold(&key)?;
+        let (Some((to, role)), Some(business)) = (found, business.state.registered()) else {
+            return Ok(Prepared::CalledOff);
+        };
+        let url = match mail {
+            AccountMail::PasswordReset { reset_id } => self.links.reset_url(reset_id),
+            AccountMail::Invitation { invitation_id } => self.links.invitation_url(invitation_id),
+        };
+        let until = work.expires_at;
+        let mail = self.mails.about_account(mail, business, role.as_deref(), &url, until)?;
+        Ok(Prepared::Mail { mail, to: vec![to] })
+    }
+
     async fn prepare(&self, work: &Work) -> Result<Prepared, BoxError> {
+        if let Some(mail) = AccountMail::named(&work.kind, work.appointment_id.uuid()) {
+            return self.prepare_account(work, mail).await;
+        }
         let business_key = StreamKey::of::<Business>(work.business_id);
         let key = StreamKey::of::<Appointment>(work.appointment_id);
         let keys = [business_key.clone(), key.clone()];
@@ -255,7 +288,7 @@ impl Notifier {
     async fn hosts(&self, work: &Work, about: &About<'_>) -> Result<Vec<String>, sqlx::Error> {
         let staff: Vec<StaffId> =
             about.previous.into_iter().chain([about.visit]).flat_map(staff_of).collect();
-        let (pool, business_id) = (self.log.database().pool(), work.business_id);
+        let (pool, business_id) = (self.log.database().system(), work.business_id);
         Ok(Addresses::read(pool, &[business_id], &staff).await?.of(business_id, &staff))
     }
 }

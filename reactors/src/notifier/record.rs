@@ -47,7 +47,7 @@ impl Notifier {
         answer: Option<&str>,
     ) -> Result<(), CommitError> {
         let id = taken.work.notification_id;
-        let Some(row) = work::find(self.log.database().pool(), id).await? else { return Ok(()) };
+        let Some(row) = work::find(self.log.database().system(), id).await? else { return Ok(()) };
         // Only who holds the lease may say what became of it; but that it was sent after all is worth
         // knowing about what was given up as uncertain.
         let held = row.state == "sending" && row.lease_token == Some(taken.token);
@@ -67,7 +67,7 @@ impl Notifier {
             // Behind the start of the visit there is nothing to send: it expires then.
             next_at = Some((*at).min(row.expires_at).to_sqlx());
         }
-        let mut writing = self.log.begin().await?;
+        let mut writing = self.log.begin_system().await?;
         let append = std::iter::once(row.append(events));
         work::append(writing.connection(), "notifier", append).await?;
         let updated = sqlx::query(

@@ -50,7 +50,9 @@ impl Log {
         business_id: BusinessId,
         keys: &[StreamKey],
     ) -> Result<Histories, CommitError> {
-        let loading = as_of(self.database.pool(), business_id, keys, None);
+        let loading = async {
+            as_of(&mut *self.database.tenant(business_id).await?, business_id, keys, None).await
+        };
         self.database.within(loading).await.map_err(store)
     }
 
@@ -65,7 +67,9 @@ impl Log {
         span: &TimeSlot,
         [first, last]: [Date; 2],
     ) -> Result<Standing, CommitError> {
-        let reading = places::standing(self.database.pool(), business_id, span, [first, last]);
+        // Not as the tenant: Postgres does not look into an index by a function of a range before it has
+        // checked whose row it is, and would read all visits of the business.
+        let reading = places::standing(self.database.system(), business_id, span, [first, last]);
         self.database.within(reading).await.map_err(store)
     }
 
@@ -78,7 +82,10 @@ impl Log {
         business_id: BusinessId,
         session_id: SessionId,
     ) -> Result<Vec<(ResourceId, Use)>, CommitError> {
-        let reading = places::resources_of(self.database.pool(), business_id, session_id);
+        let reading = async {
+            let mut connection = self.database.tenant(business_id).await?;
+            places::resources_of(&mut connection, business_id, session_id).await
+        };
         self.database.within(reading).await.map_err(store)
     }
 
@@ -101,7 +108,8 @@ impl Log {
     /// When a stream changed meanwhile, a rule of the tables refused, or Postgres failed. Nothing
     /// was written then.
     pub async fn commit(&self, unit: &UnitOfWork) -> Result<Cursor, CommitError> {
-        let cursor = execute(self.database.pool(), &[unit]).await?;
+        let mut connection = self.database.tenant(unit.business_id()).await?;
+        let cursor = execute(&mut *connection, &[unit]).await?;
         self.nudge.send();
         Ok(cursor)
     }
@@ -116,12 +124,23 @@ impl Log {
         Group::commit(&self.group, units).await
     }
 
-    /// Opens a transaction for a unit that comes with rows of its command's own.
+    /// Opens a transaction for a unit that comes with rows of its command's own. It sees and writes the
+    /// rows of this business alone.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn begin(&self) -> Result<Writing, CommitError> {
-        let transaction = self.database.pool().begin().await.map_err(store)?;
+    pub async fn begin(&self, business_id: BusinessId) -> Result<Writing, CommitError> {
+        let transaction = self.database.begin(business_id).await.map_err(store)?;
+        Ok(Writing { transaction, nudge: self.nudge.clone() })
+    }
+
+    /// The same for the work of our own roles, and for who signs in: they belong to no business yet, or to
+    /// several.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn begin_system(&self) -> Result<Writing, CommitError> {
+        let transaction = self.database.system().begin().await.map_err(store)?;
         Ok(Writing { transaction, nudge: self.nudge.clone() })
     }
 

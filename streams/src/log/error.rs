@@ -34,7 +34,7 @@ pub enum CommitError {
 }
 
 /// Unique indexes that are rules of the business, and not a race for a stream.
-const RULES: &[&str] = &["app_user_email", "directory_pkey"];
+const RULES: &[&str] = &["app_user_email", "directory_pkey", "membership_staff"];
 
 impl From<sqlx::Error> for CommitError {
     fn from(error: sqlx::Error) -> Self {

@@ -9,7 +9,7 @@ use domain::{
 };
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx;
-use sqlx::{PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 /// A place of a day or week.
@@ -100,7 +100,7 @@ pub(super) async fn standing(
 
 /// What is used of resources for a meeting of a class.
 pub(super) async fn resources_of(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     business_id: BusinessId,
     session_id: SessionId,
 ) -> Result<Vec<(ResourceId, Use)>, sqlx::Error> {
@@ -110,7 +110,7 @@ pub(super) async fn resources_of(
     )
     .bind(business_id.uuid())
     .bind(session_id.uuid())
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     let used = |row: &PgRow| {
         let at = |column| row.try_get::<jiff_sqlx::Timestamp, _>(column);

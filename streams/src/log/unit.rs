@@ -1,5 +1,6 @@
 use domain::{
-    AppointmentId, CustomerId, Decide, DomainEvent, ResourceId, ServiceId, StaffId, TimeSlot,
+    AppointmentId, BusinessId, CustomerId, Decide, DomainEvent, ResourceId, ServiceId, StaffId,
+    TimeSlot,
     appointment::Subject,
     business::Answers,
     resource_calendar::{Holder, Use},
@@ -144,6 +145,12 @@ pub struct PendingRequest {
 }
 
 impl UnitOfWork {
+    /// Whose it is.
+    #[must_use]
+    pub const fn business_id(&self) -> BusinessId {
+        self.context.business_id
+    }
+
     /// Nothing yet.
     #[must_use]
     pub const fn new(context: CommandContext) -> Self {

@@ -99,9 +99,9 @@ impl World {
         sqlx::raw_sql(
             "CREATE SCHEMA scribe;
              CREATE TABLE scribe.seen (n bigserial PRIMARY KEY, event_id uuid NOT NULL);
-             GRANT USAGE ON SCHEMA scribe TO apptremind_app;
-             GRANT SELECT, INSERT ON scribe.seen TO apptremind_app;
-             GRANT USAGE ON ALL SEQUENCES IN SCHEMA scribe TO apptremind_app;",
+             GRANT USAGE ON SCHEMA scribe TO apptremind_system;
+             GRANT SELECT, INSERT ON scribe.seen TO apptremind_system;
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA scribe TO apptremind_system;",
         )
         .execute(&mut owner)
         .await
@@ -116,7 +116,7 @@ impl World {
     }
 
     fn pool(&self) -> &PgPool {
-        self.log.database().pool()
+        self.log.database().system()
     }
 
     /// Starts a relay and a consumer, as one process of the product would.

@@ -20,7 +20,7 @@ use crate::tally::{Bench, Tally, counted, stream};
 async fn read_on(bench: &Bench, cursor: &mut Cursor) -> Vec<Recorded> {
     let mut read = Vec::new();
     loop {
-        let batch = feed::after(bench.log.database().pool(), *cursor, 7).await.unwrap();
+        let batch = feed::after(bench.log.database().system(), *cursor, 7).await.unwrap();
         let Some(last) = batch.last() else { return read };
         *cursor = last.cursor;
         read.extend(batch);
@@ -32,7 +32,7 @@ async fn read_by_position(bench: &Bench, position: &mut i64) -> Vec<i64> {
     let read: Vec<i64> =
         sqlx::query_scalar("SELECT position FROM events WHERE position > $1 ORDER BY position")
             .bind(*position)
-            .fetch_all(bench.log.database().pool())
+            .fetch_all(bench.log.database().system())
             .await
             .unwrap();
     *position = read.last().copied().unwrap_or(*position);
@@ -58,8 +58,8 @@ async fn read_all(bench: &Bench, cursor: &mut Cursor, wanted: usize) -> Vec<Reco
 async fn a_transaction_that_commits_late_is_not_skipped() {
     let bench = Bench::new(8).await;
     let (mut cursor, mut position) = (Cursor::START, 0);
-    let mut slow = bench.log.begin().await.unwrap();
-    let mut quick = bench.log.begin().await.unwrap();
+    let mut slow = bench.log.begin(bench.business).await.unwrap();
+    let mut quick = bench.log.begin(bench.business).await.unwrap();
     let first = append(&bench, &mut slow, "slow").await;
     let second = append(&bench, &mut quick, "quick").await;
     assert!(first < second && first.position < second.position);
@@ -79,8 +79,8 @@ async fn a_transaction_that_commits_late_is_not_skipped() {
 async fn a_transaction_that_began_first_and_numbered_its_events_last_comes_first() {
     let bench = Bench::new(8).await;
     let mut cursor = Cursor::START;
-    let mut slow = bench.log.begin().await.unwrap();
-    let mut quick = bench.log.begin().await.unwrap();
+    let mut slow = bench.log.begin(bench.business).await.unwrap();
+    let mut quick = bench.log.begin(bench.business).await.unwrap();
     sqlx::query("SELECT pg_current_xact_id()").execute(slow.connection()).await.unwrap();
     let second = append(&bench, &mut quick, "quick").await;
     quick.commit().await.unwrap();
@@ -96,13 +96,13 @@ async fn a_transaction_that_began_first_and_numbered_its_events_last_comes_first
 async fn an_undone_transaction_leaves_no_trace_and_holds_nobody_up() {
     let bench = Bench::new(8).await;
     let mut cursor = Cursor::START;
-    let mut undone = bench.log.begin().await.unwrap();
+    let mut undone = bench.log.begin(bench.business).await.unwrap();
     append(&bench, &mut undone, "undone").await;
     let kept = bench.count(&stream("kept"), 0, &[1]).await.unwrap();
     drop(undone);
     let read = read_all(&bench, &mut cursor, 1).await;
     assert_eq!(read.iter().map(|e| e.cursor).collect::<Vec<_>>(), [kept]);
-    let pool = bench.log.database().pool();
+    let pool = bench.log.database().system();
     assert_eq!(feed::head(pool).await.unwrap(), kept);
     assert_eq!(feed::lag(pool, Cursor::START, 10).await.unwrap(), 1);
     assert_eq!(feed::lag(pool, kept, 10).await.unwrap(), 0);
@@ -113,7 +113,7 @@ async fn write_slowly(log: &Log, bench: &Bench, name: usize, mut rounds: watch::
     let key = stream(name);
     loop {
         let loaded = bench.load(std::slice::from_ref(&key)).await.fold::<Tally>(&key).unwrap();
-        let mut writing = log.begin().await.unwrap();
+        let mut writing = log.begin(bench.business).await.unwrap();
         let mut unit = bench.unit();
         unit.append_after(&key, loaded.sequence, counted([1])).unwrap();
         match writing.append(&unit).await {
@@ -227,7 +227,7 @@ async fn play(bench: &Bench, steps: Vec<Step>, cursor: &mut Cursor) -> (Vec<Curs
         match step {
             Step::Begin(who) => {
                 if let Entry::Vacant(place) = open.entry(who) {
-                    let mut writing = bench.log.begin().await.unwrap();
+                    let mut writing = bench.log.begin(bench.business).await.unwrap();
                     let at = append(bench, &mut writing, &format!("{case}:{n}")).await;
                     place.insert((writing, at));
                 }

@@ -36,7 +36,7 @@ async fn businesses_that_wait_together_share_a_statement() {
         committed.into_iter().map(|cursor| cursor.unwrap().transaction_id).collect();
     assert!(transactions.len() < 100, "{} statements for 200 businesses", transactions.len());
     let events: i64 = sqlx::query_scalar("SELECT count(*) FROM events")
-        .fetch_one(bench.log.database().pool())
+        .fetch_one(bench.log.database().system())
         .await
         .unwrap();
     assert_eq!(events, 200);
@@ -55,7 +55,7 @@ async fn a_business_that_fails_fails_alone_and_whole() {
     for (n, committed) in (0_u64..).zip(committed) {
         let there: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE aggregate_id = $1")
             .bind(format!("stream-{n}"))
-            .fetch_one(bench.log.database().pool())
+            .fetch_one(bench.log.database().system())
             .await
             .unwrap();
         if n % 10 == 3 {

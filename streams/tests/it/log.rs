@@ -87,7 +87,7 @@ async fn rows(bench: &Bench) -> Vec<i64> {
         "reserved_time",
     ] {
         let count = sqlx::query_scalar(&format!("SELECT count(*) FROM {table}"))
-            .fetch_one(bench.log.database().pool())
+            .fetch_one(bench.log.database().system())
             .await
             .unwrap();
         rows.push(count);
@@ -312,7 +312,7 @@ async fn visits_are_moved_and_swapped_in_one_unit() {
     let held: Vec<(uuid::Uuid, String)> = sqlx::query_as(
         "SELECT appointment_id, to_char(lower(during), 'HH24:MI') FROM reserved_time ORDER BY 2",
     )
-    .fetch_all(bench.log.database().pool())
+    .fetch_all(bench.log.database().system())
     .await
     .unwrap();
     assert_eq!(held, [(two.uuid(), "08:30".to_owned()), (three.uuid(), "10:15".to_owned())]);
@@ -393,9 +393,14 @@ async fn the_application_can_neither_change_nor_remove_events() {
         "TRUNCATE events",
         "DROP TABLE events",
     ] {
-        let refused = sqlx::query(sql).execute(bench.log.database().pool()).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code().map(String::from));
-        assert_eq!(code.as_deref(), Some("42501"), "{sql}: {refused}");
+        let database = bench.log.database();
+        let tenant = &mut *database.tenant(bench.business).await.unwrap();
+        let as_tenant = sqlx::query(sql).execute(tenant).await;
+        let as_system = sqlx::query(sql).execute(database.system()).await;
+        for refused in [as_tenant.unwrap_err(), as_system.unwrap_err()] {
+            let code = refused.as_database_error().and_then(|error| error.code().map(String::from));
+            assert_eq!(code.as_deref(), Some("42501"), "{sql}: {refused}");
+        }
     }
 }
 

@@ -11,3 +11,4 @@ mod places;
 mod requests;
 mod stock_reader;
 mod tally;
+mod tenants;

@@ -134,7 +134,7 @@ async fn a_visit_from_before_the_migration_learns_its_service_from_its_event() {
     unit.reserve(visit(one, monday_9()));
     unit.reserve(visit(two, monday_9()));
     bench.log.commit(&unit).await.unwrap();
-    let pool = bench.log.database().pool();
+    let pool = bench.log.database().system();
     sqlx::query("UPDATE reserved_time SET service_id = NULL").execute(pool).await.unwrap();
     let payload = serde_json::json!({"type": "booked", "visit": {"service_id": service_id}});
     sqlx::query(

@@ -24,7 +24,7 @@ async fn pending(bench: &Bench) -> Vec<(Uuid, Timestamp)> {
     let rows: Vec<(Uuid, jiff_sqlx::Timestamp)> = sqlx::query_as(
         "SELECT appointment_id, expires_at FROM pending_request ORDER BY expires_at",
     )
-    .fetch_all(bench.log.database().pool())
+    .fetch_all(bench.log.database().system())
     .await
     .unwrap();
     rows.into_iter().map(|(id, at)| (id, at.to_jiff())).collect()

@@ -56,7 +56,7 @@ async fn calendar(bench: &Bench) -> (StreamKey, AppointmentId) {
 async fn the_stock_repository_folds_our_streams_as_we_do() {
     let bench = Bench::new(2).await;
     let (key, _) = calendar(&bench).await;
-    let pool = bench.log.database().pool().clone();
+    let pool = bench.log.database().system().clone();
     let ours = bench.load(std::slice::from_ref(&key)).await;
 
     let repository = PostgresEventRepository::new(pool.clone());
@@ -80,7 +80,7 @@ async fn the_stock_repository_folds_our_streams_as_we_do() {
 async fn the_stock_framework_decides_on_our_streams() {
     let bench = Bench::new(2).await;
     let (key, booked) = calendar(&bench).await;
-    let pool = bench.log.database().pool().clone();
+    let pool = bench.log.database().system().clone();
     let stock = postgres_cqrs::<StaffCalendar>(pool, vec![], ());
     stock.execute(&key.id, reserve(booked, 9)).await.expect("already so: nothing to write");
     let other = AppointmentId::new(clock::new_id());

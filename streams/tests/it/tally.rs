@@ -123,10 +123,14 @@ pub(crate) fn unit(business: BusinessId) -> UnitOfWork {
 /// at once take longer than the pool waits.
 pub(crate) async fn log_of(url: &str, connections: u32) -> Log {
     let database = Database::new(url, connections).unwrap();
-    let mut open = Vec::new();
-    while open.len() < usize::try_from(connections).unwrap() {
-        open.extend(database.pool().acquire().await);
+    let (mut tenants, mut system) = (Vec::new(), Vec::new());
+    let nobody = BusinessId::new(uuid::Uuid::nil());
+    while tenants.len() < usize::try_from(connections).unwrap() {
+        tenants.extend(database.tenant(nobody).await);
     }
-    drop(open);
+    while system.is_empty() {
+        system.extend(database.system().acquire().await);
+    }
+    drop((tenants, system));
     Log::new(database, Nudge::default())
 }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::{
-    Access::{self, Anybody, Member, Owner},
+    Access::{self, Anybody, Managers, Own},
     Operation, Things,
 };
 use crate::salon::{Salon, path_of, start_in, text};
@@ -39,16 +39,16 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
     let accept = "POST /api/v1/public/appointments/{link}/accept";
     vec![
         // It is agreed already.
-        one("POST /api/v1/appointments/{id}/confirm", Owner, visit("/confirm"), json!(null), 200),
-        one("POST /api/v1/appointments/{id}/decline", Owner, visit("/decline"), json!({}), 409),
+        one("POST /api/v1/appointments/{id}/confirm", Own, visit("/confirm"), json!(null), 200),
+        one("POST /api/v1/appointments/{id}/decline", Own, visit("/decline"), json!({}), 409),
         one(accept, Anybody, format!("{link}/accept"), json!({ "nonce": nonce }), 409),
         one(join, Anybody, "/api/v1/public/waitlist".into(), wish(salon), 201),
         one("GET /api/v1/public/waitlist/{link}", Anybody, place.clone(), json!(null), 200),
         one(leave, Anybody, format!("{place}/leave"), json!(null), 200),
-        one("GET /api/v1/waitlist", Member, "/api/v1/waitlist".into(), json!(null), 200),
+        one("GET /api/v1/waitlist", Managers, "/api/v1/waitlist".into(), json!(null), 200),
         one(
             "DELETE /api/v1/waitlist/{id}",
-            Owner,
+            Managers,
             format!("/api/v1/waitlist/{entry}"),
             json!(null),
             204,

@@ -1,0 +1,298 @@
+//! Who belongs to a business, and to which businesses somebody belongs.
+
+use domain::{
+    BusinessId, Decide, FieldError, StaffId, UserId,
+    business::Business,
+    login::{EndReason, Means},
+    team::{Place, Team, TeamCommand, TeamError},
+    user::Role,
+};
+use jiff::Timestamp;
+use sqlx::{Row, postgres::PgRow};
+use streams::{
+    CommandContext, Origin,
+    log::{CommitError, Loaded, StreamKey, UnitOfWork},
+};
+
+use super::{
+    Caller, Identity, Session,
+    invitation::{NoCalendar, is_taken},
+    session::{Entrant, Which, place},
+};
+use crate::{CommandError, Done, again::until_decided, error::Attempt};
+
+/// A member, as others of the business see them.
+#[derive(Debug, Clone)]
+pub struct MemberRow {
+    /// Who.
+    pub user_id: UserId,
+    /// How they sign in.
+    pub email: String,
+    /// What they are.
+    pub place: Place,
+    /// Since when.
+    pub joined_at: Timestamp,
+}
+
+/// A business that somebody belongs to.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// Which.
+    pub business_id: BusinessId,
+    /// Its name.
+    pub name: String,
+    /// Its name in the public address.
+    pub handle: String,
+    /// What they are there.
+    pub place: Place,
+}
+
+/// What a member is to be; `None` leaves a part, `Some(None)` takes it away.
+#[derive(Debug, Clone)]
+pub struct ChangeMember {
+    /// Who.
+    pub user_id: UserId,
+    /// What they may do.
+    pub role: Option<Role>,
+    /// Whose calendar is theirs.
+    pub staff_id: Option<Option<StaffId>>,
+    /// What whoever asks is.
+    pub by: Role,
+}
+
+/// Why a member was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MemberRefused {
+    /// The business has no such member, or the user no such business.
+    #[error("not found")]
+    NotFound,
+    /// A field breaks a rule.
+    #[error("the request is not valid")]
+    Invalid(Vec<FieldError>),
+    /// The calendar is somebody else's.
+    #[error("somebody else has this calendar")]
+    StaffTaken,
+    /// The team's own rule.
+    #[error(transparent)]
+    Team(#[from] TeamError),
+}
+
+impl From<NoCalendar> for MemberRefused {
+    fn from(no: NoCalendar) -> Self {
+        Self::Invalid(no.errors())
+    }
+}
+
+type Tried<T> = Result<T, Attempt<MemberRefused>>;
+
+/// The table, read after the stream that guards it.
+struct TeamNow {
+    team: Loaded<Team>,
+    place: Place,
+    other_owners: usize,
+}
+
+impl Identity {
+    /// Who belongs to a business, by when they joined.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn members<E>(
+        &self,
+        business_id: BusinessId,
+    ) -> Result<Vec<MemberRow>, CommandError<E>> {
+        let rows = sqlx::query(
+            "SELECT m.user_id, u.email, m.role, m.staff_id, m.joined_at
+               FROM membership m JOIN app_user u USING (user_id)
+              WHERE m.business_id = $1 ORDER BY m.joined_at, m.user_id LIMIT 500",
+        )
+        .bind(business_id.uuid())
+        .fetch_all(self.commands.log().database().system())
+        .await?;
+        let row = |row: &PgRow| -> Result<MemberRow, CommandError<E>> {
+            Ok(MemberRow {
+                user_id: UserId::new(row.try_get("user_id")?),
+                email: row.try_get("email")?,
+                place: place(row)?,
+                joined_at: row.try_get::<jiff_sqlx::Timestamp, _>("joined_at")?.to_jiff(),
+            })
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// Lets a member be something else. Their sessions go on, and their tokens say so from the next refresh
+    /// on; those that they have are good no more.
+    ///
+    /// # Errors
+    /// The rule that refused, or the store.
+    #[tracing::instrument(skip_all, fields(user.id = %change.user_id))]
+    pub async fn change_member(
+        &self,
+        change: &ChangeMember,
+        context: &CommandContext,
+    ) -> Result<Done<MemberRow>, CommandError<MemberRefused>> {
+        let attempt = || self.try_change_member(change, context);
+        let taken = |error: &CommitError| {
+            is_taken(error, "membership_staff").then_some(MemberRefused::StaffTaken)
+        };
+        let done = until_decided("change_member", attempt, taken).await?;
+        let members = self.members(context.business_id).await?;
+        let row = members.into_iter().find(|member| member.user_id == change.user_id);
+        let row = row.ok_or(CommandError::Refused(MemberRefused::NotFound))?;
+        Ok(Done::new(row, done.position))
+    }
+
+    async fn try_change_member(
+        &self,
+        change: &ChangeMember,
+        context: &CommandContext,
+    ) -> Tried<Done<()>> {
+        let business_id = context.business_id;
+        let TeamNow { team, place: from, other_owners } =
+            self.team(business_id, change.user_id).await?;
+        let to = Place {
+            role: change.role.unwrap_or(from.role),
+            staff_id: change.staff_id.unwrap_or(from.staff_id),
+        };
+        if let Some(staff_id) = to.staff_id.filter(|id| Some(*id) != from.staff_id) {
+            self.calendar_is_there(business_id, staff_id).await?;
+        }
+        let (user_id, by) = (change.user_id, change.by);
+        let command = TeamCommand::ChangePlace { user_id, from, to, by, other_owners };
+        let mut unit = UnitOfWork::new(context.clone());
+        let events = team.state.decide(command);
+        unit.append(&team, events.map_err(|error| Attempt::Refused(error.into()))?)?;
+        if unit.is_empty() {
+            return Ok(Done::new((), streams::Cursor::START));
+        }
+        let mut writing = self.commands.log().begin_system().await?;
+        let position = writing.append(&unit).await?;
+        sqlx::query(
+            "UPDATE membership SET role = $3, staff_id = $4
+              WHERE user_id = $1 AND business_id = $2",
+        )
+        .bind(user_id.uuid())
+        .bind(business_id.uuid())
+        .bind(to.role.as_str())
+        .bind(to.staff_id.map(StaffId::uuid))
+        .execute(writing.connection())
+        .await?;
+        let void = self.void_tokens(writing.connection(), user_id, business_id).await?;
+        writing.commit().await?;
+        self.forget(&void);
+        Ok(Done::new((), position))
+    }
+
+    /// Lets somebody belong to the business no more, and ends their sessions there. `by` is what whoever asks
+    /// is, unless they go by themselves.
+    ///
+    /// # Errors
+    /// The rule that refused, or the store.
+    #[tracing::instrument(skip_all, fields(user.id = %user_id))]
+    pub async fn remove_member(
+        &self,
+        user_id: UserId,
+        by: Option<Role>,
+        context: &CommandContext,
+    ) -> Result<Done<()>, CommandError<MemberRefused>> {
+        let attempt = || self.try_remove_member(user_id, by, context);
+        until_decided("remove_member", attempt, |_| None).await
+    }
+
+    async fn try_remove_member(
+        &self,
+        user_id: UserId,
+        by: Option<Role>,
+        context: &CommandContext,
+    ) -> Tried<Done<()>> {
+        let business_id = context.business_id;
+        let TeamNow { team, place: from, other_owners } = self.team(business_id, user_id).await?;
+        let mut unit = UnitOfWork::new(context.clone());
+        let leave = TeamCommand::Leave { user_id, from, by, other_owners };
+        let events = team.state.decide(leave);
+        unit.append(&team, events.map_err(|error| Attempt::Refused(error.into()))?)?;
+        let mut units = vec![unit];
+        let which = Which::OfMember(user_id, business_id);
+        let (reason, actor) = (EndReason::MemberLeft, context.actor);
+        let ending = self.ending(&mut units, which, reason, &context.origin, actor).await?;
+        let mut writing = self.commands.log().begin_system().await?;
+        let position = writing.append_all(&units).await?;
+        sqlx::query("DELETE FROM membership WHERE user_id = $1 AND business_id = $2")
+            .bind(user_id.uuid())
+            .bind(business_id.uuid())
+            .execute(writing.connection())
+            .await?;
+        self.close(writing.connection(), &ending).await?;
+        writing.commit().await?;
+        self.forget(&ending);
+        Ok(Done::new((), position))
+    }
+
+    async fn team(&self, business_id: BusinessId, user_id: UserId) -> Tried<TeamNow> {
+        let key = StreamKey::of::<Team>(business_id);
+        // The stream first: whoever changes the table after that also changes the stream.
+        let histories = self.commands.log().load(business_id, std::slice::from_ref(&key)).await?;
+        let team: Loaded<Team> = histories.fold(&key)?;
+        let row = sqlx::query(
+            "SELECT m.role, m.staff_id,
+                    (SELECT count(*) FROM membership o
+                      WHERE o.business_id = $2 AND o.role = 'owner' AND o.user_id <> $1) AS others
+               FROM membership m WHERE m.user_id = $1 AND m.business_id = $2",
+        )
+        .bind(user_id.uuid())
+        .bind(business_id.uuid())
+        .fetch_optional(self.commands.log().database().system())
+        .await?;
+        let row = row.ok_or(Attempt::Refused(MemberRefused::NotFound))?;
+        let others: i64 = row.try_get("others")?;
+        let other_owners = usize::try_from(others).unwrap_or(usize::MAX);
+        Ok(TeamNow { team, place: place(&row)?, other_owners })
+    }
+
+    /// The businesses that a user belongs to.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn memberships<E>(
+        &self,
+        user_id: UserId,
+    ) -> Result<Vec<Membership>, CommandError<E>> {
+        let rows = sqlx::query(
+            "SELECT business_id, role, staff_id FROM membership WHERE user_id = $1
+              ORDER BY joined_at, business_id LIMIT 200",
+        )
+        .bind(user_id.uuid())
+        .fetch_all(self.commands.log().database().system())
+        .await?;
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            let business_id = BusinessId::new(row.try_get("business_id")?);
+            let key = StreamKey::of::<Business>(business_id);
+            let histories =
+                self.commands.log().load(business_id, std::slice::from_ref(&key)).await?;
+            let business: Loaded<Business> = histories.fold(&key)?;
+            let Some(business) = business.state.registered() else { continue };
+            let profile = &business.profile.value;
+            let (name, handle) = (profile.name.clone(), profile.handle.clone());
+            all.push(Membership { business_id, name, handle, place: place(&row)? });
+        }
+        Ok(all)
+    }
+
+    /// Signs a user in to another of their businesses. The session from which they come goes on.
+    ///
+    /// # Errors
+    /// When they do not belong to it, or the store fails.
+    pub async fn switch(
+        &self,
+        user_id: UserId,
+        business_id: BusinessId,
+        caller: &Caller,
+        origin: &Origin,
+    ) -> Result<Session, CommandError<MemberRefused>> {
+        let account = self.account(user_id, business_id).await?;
+        let place = account.ok_or(CommandError::Refused(MemberRefused::NotFound))?.place;
+        let entrant = Entrant { user_id, business_id, place };
+        self.sign_in(entrant, Means::Session, caller, origin).await
+    }
+}

@@ -1,0 +1,158 @@
+//! How often something may be asked, of this process. What must hold for all processes together is counted in
+//! Postgres instead (`commands::Quota`).
+
+use std::{num::NonZeroU32, time::Duration};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use commands::identity::Caller;
+use domain::BusinessId;
+use governor::{
+    DefaultKeyedRateLimiter, Quota,
+    clock::{Clock, DefaultClock},
+    middleware::StateInformationMiddleware,
+};
+
+use super::{Api, Problem, context};
+use crate::settings::RateLimits;
+
+type Limiter = governor::RateLimiter<
+    String,
+    governor::state::keyed::DefaultKeyedStateStore<String>,
+    DefaultClock,
+    StateInformationMiddleware,
+>;
+
+/// Requests of one class, by whom they come from.
+#[derive(Debug)]
+struct Class {
+    name: &'static str,
+    a_minute: NonZeroU32,
+    limiter: Limiter,
+}
+
+/// What is left of a limit, for the headers of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    class: &'static str,
+    a_minute: u32,
+    remaining: u32,
+    /// Seconds until all of it is there again.
+    reset: u64,
+}
+
+impl Class {
+    /// `None` when it is without limit.
+    fn new(name: &'static str, a_minute: u32) -> Option<Self> {
+        let a_minute = NonZeroU32::new(a_minute)?;
+        let limiter: DefaultKeyedRateLimiter<String> =
+            governor::RateLimiter::keyed(Quota::per_minute(a_minute));
+        let limiter = limiter.with_middleware::<StateInformationMiddleware>();
+        Some(Self { name, a_minute, limiter })
+    }
+
+    /// Counts one more, and notes for the answer what is left.
+    fn check(&self, whose: &str) -> Result<(), Problem> {
+        let (class, a_minute) = (self.name, self.a_minute.get());
+        match self.limiter.check_key(&whose.to_owned()) {
+            Ok(left) => {
+                let remaining = left.remaining_burst_capacity();
+                let used = u64::from(a_minute.saturating_sub(remaining));
+                let reset = (used * 60).div_ceil(u64::from(a_minute));
+                context::note_limit(Left { class, a_minute, remaining, reset });
+                Ok(())
+            }
+            Err(until) => {
+                let wait = until.wait_time_from(DefaultClock::default().now());
+                context::note_limit(Left { class, a_minute, remaining: 0, reset: 60 });
+                metrics::counter!("apptremind_rate_limited_total", "class" => class).increment(1);
+                Err(Problem::too_many("too many requests; slow down", wait).with("limit", class))
+            }
+        }
+    }
+
+    /// Forgets whoever has not asked of late.
+    fn forget(&self) {
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+    }
+}
+
+/// All limits of this process.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    sign_in: Option<Class>,
+    public: Option<Class>,
+    account: Option<Class>,
+    tenant: Option<Class>,
+}
+
+/// How often to forget.
+pub(crate) const FORGET: Duration = Duration::from_secs(60);
+
+impl Gauges {
+    pub(crate) fn new(rates: &RateLimits) -> Self {
+        Self {
+            sign_in: Class::new("sign_in", rates.sign_in),
+            public: Class::new("public", rates.public),
+            account: Class::new("account", rates.account),
+            tenant: Class::new("tenant", rates.tenant),
+        }
+    }
+
+    /// Before anything else is done for them: by the route and the network.
+    fn arrived(&self, path: &str, caller: &Caller) -> Result<(), Problem> {
+        let class = if path.starts_with("/api/v1/auth/") {
+            &self.sign_in
+        } else if path.starts_with("/api/v1/public/") || path == "/.well-known/jwks.json" {
+            &self.public
+        } else {
+            &None
+        };
+        class.as_ref().map_or(Ok(()), |class| class.check(&caller.network()))
+    }
+
+    /// Once it is known who they are.
+    pub(super) fn signed_in(&self, who: &str, business_id: BusinessId) -> Result<(), Problem> {
+        self.tenant.as_ref().map_or(Ok(()), |class| class.check(&business_id.to_string()))?;
+        self.account.as_ref().map_or(Ok(()), |class| class.check(who))
+    }
+
+    /// To be called now and then: whoever asked once is not remembered for ever.
+    pub(crate) fn forget(&self) {
+        let all = [&self.sign_in, &self.public, &self.account, &self.tenant];
+        all.into_iter().flatten().for_each(Class::forget);
+    }
+}
+
+/// Refuses whoever asks too often.
+pub(super) async fn layer(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let path = matched.as_ref().map_or("", MatchedPath::as_str);
+    match api.gauges.arrived(path, &context::caller()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// What is left, in the form of draft-ietf-httpapi-ratelimit-headers-10.
+pub(super) fn tell(response: &mut Response, limits: &[Left]) {
+    if limits.is_empty() {
+        return;
+    }
+    let joined = |one: fn(&Left) -> String| limits.iter().map(one).collect::<Vec<_>>().join(", ");
+    let policy = joined(|left| format!("\"{}\";q={};w=60", left.class, left.a_minute));
+    let limit = joined(|left| format!("\"{}\";r={};t={}", left.class, left.remaining, left.reset));
+    for (name, value) in [(POLICY, policy), (LIMIT, limit)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Mails about accounts: plans one when somebody is invited or forgot a password, and grants the wishes of
+//! those who did.
+
+use std::{collections::HashSet, time::Duration};
+
+use commands::identity::Resets;
+use domain::{
+    Decide,
+    invitation::{Invitation, InvitationEvent},
+    notification::{AccountMail, AccountPlan, Channel, Notification, NotificationCommand},
+    user::{User, UserEvent},
+};
+use jiff_sqlx::ToSqlx;
+use sqlx::PgConnection;
+use streams::{
+    BoxError, Database,
+    consumer::{Failure, Reactor},
+    leader,
+    log::{Recorded, StreamKey},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    scheduler::refused,
+    work::{self, Append},
+};
+
+/// Plans mails about accounts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AccountMails;
+
+impl Reactor for AccountMails {
+    const NAME: &'static str = "plan-account-mails";
+
+    async fn react(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[Recorded],
+    ) -> Result<(), Failure> {
+        let mut planned = Vec::new();
+        for event in batch {
+            if let Some(plan) = plan(event)? {
+                planned.push((event, plan));
+            }
+        }
+        // Reading comes before the first write. What has a stream was planned before.
+        let there = there(connection, &planned).await?;
+        planned.retain(|(_, plan)| !there.contains(&plan.notification_id().to_string()));
+        if planned.is_empty() {
+            return Ok(());
+        }
+        let mut appends = Vec::with_capacity(planned.len());
+        for (event, plan) in &planned {
+            let command = NotificationCommand::RequestAccountMail { plan: plan.clone() };
+            let events = Notification::default().decide(command);
+            appends.push(Append {
+                business_id: event.business_id,
+                origin: event.origin(),
+                stream: StreamKey::of::<Notification>(plan.notification_id()),
+                sequence: 0,
+                events: events.map_err(|error| Failure::Poison(error.into()))?,
+            });
+        }
+        work::append(connection, "scheduler", appends.into_iter()).await.map_err(refused)?;
+        Ok(insert(connection, &planned).await?)
+    }
+}
+
+fn plan(event: &Recorded) -> Result<Option<AccountPlan>, Failure> {
+    let (mail, expires_at) = if let Some(fact) = event.of::<User>()? {
+        let UserEvent::PasswordResetRequested { reset_id, expires_at } = fact else {
+            return Ok(None);
+        };
+        (AccountMail::PasswordReset { reset_id }, expires_at)
+    } else if let Some(fact) = event.of::<Invitation>()? {
+        let InvitationEvent::Sent { expires_at, .. } = fact else { return Ok(None) };
+        let id = event.stream.id.parse();
+        let invitation_id = id.map_err(|error: domain::IdError| Failure::Poison(error.into()))?;
+        (AccountMail::Invitation { invitation_id }, expires_at)
+    } else {
+        return Ok(None);
+    };
+    let (channel, due_at) = (Channel::Email, event.occurred_at);
+    Ok(Some(AccountPlan { mail, channel, due_at, expires_at }))
+}
+
+async fn there(
+    connection: &mut PgConnection,
+    planned: &[(&Recorded, AccountPlan)],
+) -> Result<HashSet<String>, sqlx::Error> {
+    if planned.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids = planned.iter().map(|(_, plan)| plan.notification_id().to_string());
+    let there: Vec<String> = sqlx::query_scalar(
+        "SELECT aggregate_id FROM events
+          WHERE aggregate_type = 'notification' AND aggregate_id = ANY($1) AND sequence = 1",
+    )
+    .bind(ids.collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(there.into_iter().collect())
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    planned: &[(&Recorded, AccountPlan)],
+) -> Result<(), sqlx::Error> {
+    for (event, plan) in planned {
+        let origin = event.origin();
+        sqlx::query(
+            "INSERT INTO notification (notification_id, business_id, appointment_id, kind, channel,
+                                       offset_minutes, version, state, due_at, next_at, expires_at,
+                                       sequence, correlation_id, traceparent)
+             VALUES ($1, $2, $3, $4, $5, 0, 1, 'pending', $6, $6, $7, 1, $8, $9)",
+        )
+        .bind(plan.notification_id().uuid())
+        .bind(event.business_id.uuid())
+        .bind(plan.mail.about())
+        .bind(plan.mail.as_str())
+        .bind(plan.channel.as_str())
+        .bind(plan.due_at.to_sqlx())
+        .bind(plan.expires_at.to_sqlx())
+        .bind(origin.correlation_id)
+        .bind(origin.traceparent)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+const JOB: &str = "grant-resets";
+const TICK: Duration = Duration::from_millis(500);
+/// A round that takes longer has lost its server.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One process at a time turns wishes for another password into links, until stopped.
+pub(crate) async fn grant_resets(database: Database, resets: Resets, stop: CancellationToken) {
+    let work = async || -> Result<(), BoxError> {
+        let Some(_connection) = leader::lead(&database, JOB, &stop).await? else { return Ok(()) };
+        loop {
+            let granted = tokio::time::timeout(PATIENCE, resets.grant()).await;
+            let more = granted.map_err(|_elapsed| "Postgres does not answer")??;
+            if !more {
+                tokio::time::sleep(TICK).await;
+            }
+        }
+    };
+    leader::until_stopped(JOB, TICK * 2, &stop, work).await;
+}
