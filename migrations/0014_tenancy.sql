@@ -20,6 +20,7 @@ REVOKE UPDATE, DELETE, TRUNCATE ON events FROM apptremind_system;
 -- Who signs in, and how far readers of the log are, is no tenant's.
 REVOKE ALL ON app_user, refresh_token, session, reset_wish, password_reset, signing_key, quota
   FROM apptremind_app;
+REVOKE INSERT, UPDATE, DELETE ON _sqlx_migrations FROM apptremind_app;
 REVOKE INSERT, UPDATE, DELETE ON relay_cursor, consumer_checkpoint FROM apptremind_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON invitation, api_key, membership TO apptremind_app;
 

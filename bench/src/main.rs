@@ -5,6 +5,7 @@ mod baseline;
 mod booking;
 mod bytes;
 mod counters;
+mod edge;
 mod fanout;
 mod footprint;
 mod guests;
@@ -86,6 +87,7 @@ async fn run(options: &Options) -> Result<bool> {
             Figure::Visible => Box::pin(visible::run(&bench)).await,
             Figure::Replay => Box::pin(replay::run(&bench)).await,
             Figure::History => Box::pin(history::run(&bench)).await,
+            Figure::Edge => Box::pin(edge::run(&bench)).await,
             Figure::Footprint => Box::pin(footprint::run(&bench)).await,
         };
         match measured {

@@ -18,12 +18,19 @@ pub(crate) struct Servers {
     pub(crate) nats: NatsServer,
     pub(crate) mail: MailSink,
     folder: tempfile::TempDir,
+    /// Settings besides.
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 impl Servers {
     pub(crate) async fn start() -> Result<Self> {
         let (nats, mail) = tokio::join!(NatsServer::start(), MailSink::start());
-        Ok(Self { nats, mail, folder: tempfile::tempdir()? })
+        Ok(Self { nats, mail, folder: tempfile::tempdir()?, settings: vec![] })
+    }
+
+    /// For the processes that are started from now on.
+    pub(crate) fn set(&mut self, name: &'static str, value: &'static str) {
+        self.settings.push((name, value));
     }
 
     fn command(&self, binary: &Path, database_url: &str, arguments: &[&str]) -> Command {
@@ -38,6 +45,7 @@ impl Servers {
             .env("APPTREMIND_LIMITS", "off")
             .env("APPTREMIND_ADMIN_PORT", "0")
             .env("APPTREMIND_LOG", "warn")
+            .envs(self.settings.iter().copied())
             .stdin(Stdio::null());
         command
     }
@@ -114,6 +122,11 @@ impl Process {
     /// Host and port of the API.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Host and port of the metrics.
+    pub(crate) fn admin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.admin_port)
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -52,7 +52,7 @@ pub(crate) async fn use_cases(url: &str) -> Result<Commands> {
     let database = Database::new(url, CONNECTIONS)?;
     let (mut open, mut tries) = (Vec::new(), 0);
     while open.len() < usize::try_from(CONNECTIONS)? {
-        match database.system().acquire().await {
+        match database.tenant(BusinessId::new(clock::new_id())).await {
             Ok(connection) => open.push(connection),
             Err(_) if tries < TRIES => tries += 1,
             Err(error) => return Err(error).context("connecting"),
@@ -80,12 +80,12 @@ pub(crate) struct World {
 }
 
 /// From nowhere in particular.
-fn nobody() -> Caller {
+pub(crate) fn nobody() -> Caller {
     Caller { address: Ipv4Addr::LOCALHOST.into(), user_agent: None }
 }
 
 /// Signing in, without limits.
-async fn identity(commands: &Commands) -> Result<Identity> {
+pub(crate) async fn identity(commands: &Commands) -> Result<Identity> {
     let passwords = Passwords::try_new(2, Cost::default()).map_err(|error| anyhow!(error))?;
     let roots = || RootKeys::of(SigningKey::of_seed([7; 32]));
     let database = commands.log().database().clone();

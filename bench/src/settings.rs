@@ -62,6 +62,8 @@ pub(crate) enum Figure {
     Replay,
     /// Bookings, slots and lag on logs of several sizes.
     History,
+    /// Tokens, the layers around a handler, connections that rest.
+    Edge,
     /// Memory, and processor time when idle.
     Footprint,
 }
@@ -84,6 +86,7 @@ impl Figure {
             Self::Visible => "From a command to the read model",
             Self::Replay => "Replay",
             Self::History => "With history",
+            Self::Edge => "The edge",
             Self::Footprint => "Footprint",
         }
     }

@@ -60,7 +60,8 @@ impl<E> From<CommitError> for Attempt<E> {
 
 impl<E> From<sqlx::Error> for Attempt<E> {
     fn from(error: sqlx::Error) -> Self {
-        Self::Commit(CommitError::Store(error.into()))
+        // Sorted: a unique index may be a rule, and a deadlock is worth another try.
+        Self::Commit(error.into())
     }
 }
 

@@ -67,6 +67,18 @@ impl Commands {
         Ok(Some(Entered { running: Arc::clone(&self.running), entry }))
     }
 
+    /// Whether there is an answer to this key: a repeat is answered whatever is counted by now.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn is_repeat<E>(
+        &self,
+        business_id: BusinessId,
+        key: &IdempotencyKey,
+    ) -> Result<bool, CommandError<E>> {
+        Ok(!self.stored(business_id, &[key]).await?.0.is_empty())
+    }
+
     /// The stored answers to these keys, all in one query.
     pub(crate) async fn stored(
         &self,

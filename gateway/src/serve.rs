@@ -69,7 +69,10 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
         format!("cannot listen on {admin}: choose another APPTREMIND_ADMIN_PORT")
     })?;
     tasks.spawn(upkeep(metrics.clone(), stop.clone()));
-    let page = Router::new().route("/metrics", get(move || async move { metrics.render() }));
+    let page = Router::new()
+        .route("/metrics", get(move || async move { metrics.render() }))
+        // Also where there is no gateway: whoever starts processes asks whether they live.
+        .route("/healthz", get(|| async { "ok" }));
     tasks.spawn(listen(listener, page, at_the_admin_port(), stop.clone(), DRAIN));
     // Closes before the rest stops: what still comes in is answered by a whole process.
     let (door, answered) = (CancellationToken::new(), CancellationToken::new());

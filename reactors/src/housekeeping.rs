@@ -9,7 +9,7 @@ const EVERY: Duration = Duration::from_secs(3_600);
 
 /// Stored answers are kept for a week, refresh tokens until they expire. A few thousand at a time: a
 /// long transaction would hold up every reader of the feed.
-const OLD: [&str; 7] = [
+const OLD: [&str; 9] = [
     "DELETE FROM idempotency_key WHERE (business_id, key) IN
             (SELECT business_id, key FROM idempotency_key
               WHERE created_at < now() - interval '7 days' LIMIT 5000)",
@@ -25,6 +25,12 @@ const OLD: [&str; 7] = [
     "DELETE FROM password_reset WHERE reset_id IN
             (SELECT reset_id FROM password_reset
               WHERE expires_at < now() - interval '1 day' LIMIT 5000)",
+    "DELETE FROM reset_wish WHERE wish_id IN
+            (SELECT wish_id FROM reset_wish WHERE asked_at < now() - interval '1 day' LIMIT 5000)",
+    // They hold an address.
+    "DELETE FROM invitation WHERE invitation_id IN
+            (SELECT invitation_id FROM invitation
+              WHERE expires_at < now() - interval '30 days' LIMIT 5000)",
     "DELETE FROM quota WHERE (scope, subject) IN
             (SELECT scope, subject FROM quota WHERE ends_at < now() LIMIT 5000)",
     "DELETE FROM signing_key WHERE retires_at < now() - interval '1 day'",

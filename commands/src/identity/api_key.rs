@@ -134,6 +134,12 @@ impl Identity {
         token.starts_with(PREFIX)
     }
 
+    /// Whether it was looked up a moment ago.
+    #[must_use]
+    pub fn knows_key(&self, key: &str) -> bool {
+        self.keys.0.contains_key(&hash(key))
+    }
+
     /// What a key stands for; `None` when it is not good.
     ///
     /// # Errors

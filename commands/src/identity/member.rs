@@ -179,7 +179,7 @@ impl Identity {
         .await?;
         let void = self.void_tokens(writing.connection(), user_id, business_id).await?;
         writing.commit().await?;
-        self.forget(&void);
+        self.void(&void);
         Ok(Done::new((), position))
     }
 

@@ -261,6 +261,9 @@ pub struct Resets {
     links: Links,
 }
 
+/// No rule refuses.
+type Never = std::convert::Infallible;
+
 /// Somebody says that they forgot the password.
 struct Wish {
     wish_id: Uuid,
@@ -299,21 +302,18 @@ impl Resets {
                 },
             };
             let attempt = || self.try_grant(&wish);
-            until_decided("grant_reset", attempt, |_| None::<()>).await.map_err(|error| {
-                let error: BoxError = match error {
-                    CommandError::Store(error) | CommandError::Unavailable(error) => error,
-                    CommandError::Refused(())
-                    | CommandError::Conflict
-                    | CommandError::KeyReused
-                    | CommandError::InProgress => "a reset could not be granted".into(),
-                };
-                error
-            })?;
+            let granted = until_decided("grant_reset", attempt, |_| None::<Never>).await;
+            match granted {
+                Ok(()) => {}
+                Err(CommandError::Unavailable(error)) => return Err(error),
+                // The others need not wait for it; it is looked at again, for a day.
+                Err(error) => tracing::warn!(%error, "a forgotten password could not be granted"),
+            }
         }
         Ok(more)
     }
 
-    async fn try_grant(&self, wish: &Wish) -> Result<(), Attempt<()>> {
+    async fn try_grant(&self, wish: &Wish) -> Result<(), Attempt<Never>> {
         let database = self.commands.log().database();
         let found: Option<Uuid> =
             sqlx::query_scalar("SELECT user_id FROM app_user WHERE lower(email) = lower($1)")

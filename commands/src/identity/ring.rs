@@ -65,7 +65,7 @@ impl KeyRing {
     }
 
     /// Brings tokens up to date, and makes a key when the newest is too old or follows from a secret that is
-    /// not the first one any more.
+    /// not known here.
     ///
     /// # Errors
     /// As [`Self::tokens`].
@@ -98,9 +98,10 @@ impl KeyRing {
 
     fn is_due(&self, stored: &[Stored]) -> bool {
         let Some(newest) = stored.last() else { return true };
-        let first = self.roots.iter().next().map(SigningKey::kid);
+        // One that follows from an older secret is left until it is old itself: while the secret is
+        // exchanged, process by process, they would make keys in turn.
         let old = newest.info.signs_from + self.age <= clock::now();
-        old || first.is_some_and(|first| first != newest.root)
+        old || self.root(&newest.root).is_none()
     }
 
     /// Makes a key that signs in half a minute; the one before it verifies until its last token has expired.

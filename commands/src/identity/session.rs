@@ -31,6 +31,8 @@ use crate::CommandError;
 
 /// A client whose connection broke before it read the answer may send the same token again for so long.
 const GRACE_SECONDS: f64 = 10.0;
+/// Of a session that has ended no token is good.
+const FOR_EVER: i64 = i64::MAX;
 /// The sessions of one user in one business; the oldest ends when there are more.
 const MOST: i64 = 50;
 
@@ -65,9 +67,9 @@ impl Voided {
         voided.get(&claims.sid).is_some_and(|until| claims.iat <= *until)
     }
 
-    fn note(&self, ids: impl IntoIterator<Item = LoginId>, at: Timestamp) {
+    fn note(&self, ids: impl IntoIterator<Item = LoginId>, until: i64) {
         let mut voided = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        voided.extend(ids.into_iter().map(|id| (id, at.as_second())));
+        voided.extend(ids.into_iter().map(|id| (id, until)));
     }
 
     fn replace(&self, all: HashMap<LoginId, i64>) {
@@ -166,10 +168,12 @@ impl Identity {
     ) -> Result<Session, CommandError<E>> {
         let Opening { bearer, refresh_token } = opening;
         let now = clock::now();
-        sqlx::query(
+        // Whoever is taken out of the business at this moment is not let in any more.
+        let written = sqlx::query(
             "INSERT INTO session (session_id, user_id, business_id, opened_at, used_at, expires_at,
                                   user_agent, network)
-             VALUES ($1, $2, $3, $4, $4, $5, $6, $7)",
+             SELECT $1, m.user_id, m.business_id, $4, $4, $5, $6, $7 FROM membership m
+              WHERE m.user_id = $2 AND m.business_id = $3 AND m.role = $8 FOR SHARE",
         )
         .bind(bearer.session_id.uuid())
         .bind(bearer.user_id.uuid())
@@ -178,8 +182,12 @@ impl Identity {
         .bind((now + self.policy.session_lifetime).to_sqlx())
         .bind(caller.shown_agent())
         .bind(caller.masked())
+        .bind(bearer.place.role.as_str())
         .execute(&mut *connection)
         .await?;
+        if written.rows_affected() == 0 {
+            return Err(CommandError::Conflict);
+        }
         self.add_token(connection, bearer, &refresh_token, now).await?;
         self.session(bearer, refresh_token, now)
     }
@@ -192,8 +200,10 @@ impl Identity {
     ) -> Result<Session, CommandError<E>> {
         // A token of the second in which others were made void would be void itself.
         let now = match self.voided.until(bearer.session_id) {
-            Some(until) if now.as_second() <= until => now + SignedDuration::from_secs(1),
-            _ => now,
+            Some(until) if until != FOR_EVER && now.as_second() <= until => {
+                now + SignedDuration::from_secs(1)
+            }
+            Some(_) | None => now,
         };
         let access_token =
             self.tokens.issue(bearer, now).map_err(|error| CommandError::Store(error.into()))?;
@@ -502,24 +512,29 @@ impl Identity {
         Endings(ids): &Endings,
     ) -> Result<(), sqlx::Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        // Tokens before sessions, as a refresh locks them.
+        sqlx::query("DELETE FROM refresh_token WHERE family = ANY($1)")
+            .bind(&ids)
+            .execute(&mut *connection)
+            .await?;
         sqlx::query(
             "UPDATE session SET ended_at = clock_timestamp(), voided_at = clock_timestamp()
               WHERE session_id = ANY($1) AND ended_at IS NULL",
         )
         .bind(&ids)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
-        sqlx::query("DELETE FROM refresh_token WHERE family = ANY($1)")
-            .bind(&ids)
-            .execute(connection)
-            .await?;
         Ok(())
     }
 
     /// Takes no more access tokens of sessions that ended; others learn of it within seconds.
     pub(super) fn forget(&self, Endings(ids): &Endings) {
-        // To the end of the second: nothing is issued for them any more.
-        self.voided.note(ids.iter().copied(), clock::now());
+        self.voided.note(ids.iter().copied(), FOR_EVER);
+    }
+
+    /// Takes no more access tokens from before this second.
+    pub(super) fn void(&self, Endings(ids): &Endings) {
+        self.voided.note(ids.iter().copied(), clock::now().as_second());
     }
 
     /// Whoever is something else from now on needs other tokens; the sessions go on.
@@ -571,7 +586,10 @@ impl Identity {
     pub async fn follow_sessions(&self) -> Result<(), sqlx::Error> {
         let database = self.commands.log().database();
         let query = sqlx::query_as(
-            "SELECT session_id, ceil(extract(epoch FROM voided_at))::bigint FROM session
+            "SELECT session_id, CASE WHEN ended_at IS NULL
+                                     THEN ceil(extract(epoch FROM voided_at))::bigint
+                                     ELSE 9223372036854775807 END
+               FROM session
               WHERE voided_at > now() - $1 * interval '1 second'",
         )
         .bind((LIFETIME + LEEWAY * 2).as_secs_f64());

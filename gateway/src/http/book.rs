@@ -16,7 +16,7 @@ use domain::{
 use jiff::{Timestamp, civil::DateTime};
 use projections::availability::{OfferedSlot, Place, SlotQuery, SlotSpan};
 use serde::{Deserialize, Serialize};
-use streams::{Actor, CommandContext, Cursor, clock};
+use streams::{Actor, CommandContext, Cursor, clock, log::GuestAddress};
 use utoipa::ToSchema;
 
 use super::{
@@ -470,7 +470,8 @@ pub(crate) async fn book(
     let key = request.key(&headers, None)?;
     let book = request.command()?;
     let business_id = api.named(Named::Service(book.service_id)).await?;
-    api.check_abuse(business_id, &book.guest).await?;
+    let visits = request.recurrence.as_ref().map_or(1, Recurrence::visits);
+    api.check_abuse(business_id, &book.guest, visits, key.as_ref()).await?;
     let context = context::command(business_id, Actor::Guest);
     match request.recurrence {
         Some(Recurrence { rule }) => api.series_booked(book, rule, key.as_ref(), context).await,
@@ -508,16 +509,38 @@ pub(crate) async fn create(
 impl Api {
     /// Nobody holds a whole day: bookings from one network are counted, and the visits that a guest has to
     /// come.
-    async fn check_abuse(&self, business_id: BusinessId, guest: &Guest) -> Result<(), Problem> {
+    async fn check_abuse(
+        &self,
+        business_id: BusinessId,
+        guest: &Guest,
+        visits: u32,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<(), Problem> {
         let quota = self.limits.bookings_from_network;
+        if let Some(key) = key.filter(|_| self.limits.on) {
+            let repeat: Result<_, CommandError<std::convert::Infallible>> =
+                self.commands.is_repeat(business_id, key).await;
+            if repeat.map_err(|error| Problem::of(error, |never| match never {}))? {
+                return Ok(());
+            }
+        }
         if quota.most > 0 {
             let counted = self.commands.count(quota, &context::caller()).await;
             counted.map_err(|error| Problem::of(error, Problem::used_up))?;
         }
         let most = self.limits.open_visits_of_guest;
-        let Some(email) = guest.email.as_deref().filter(|_| most > 0) else { return Ok(()) };
-        let open = self.agenda.open_visits(business_id, email, clock::now(), most).await?;
-        if open < most {
+        if most == 0 {
+            return Ok(());
+        }
+        let email = guest.email.as_deref().map(GuestAddress::email);
+        let address = email.or_else(|| guest.phone.as_deref().map(GuestAddress::phone));
+        let open = match address {
+            Some(address) => {
+                self.agenda.open_visits(business_id, &address, clock::now(), most).await?
+            }
+            None => 0,
+        };
+        if open.saturating_add(visits) <= most {
             return Ok(());
         }
         metrics::counter!("apptremind_open_visits_reached_total").increment(1);

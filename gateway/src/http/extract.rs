@@ -19,6 +19,7 @@ use streams::Actor;
 use super::{
     Api, Problem,
     browser::{self, Credential},
+    context,
     permission::{self, Calling},
     shape::Object,
 };
@@ -91,6 +92,9 @@ impl FromRequestParts<Api> for Member {
         let credential = browser::credential(parts, api)?;
         let (member, allowed) = match &credential {
             Credential::Token(token) if Identity::is_api_key(token) => {
+                if !api.identity.knows_key(token) {
+                    api.gauges.guessing(&context::caller())?;
+                }
                 let found: Result<_, CommandError<std::convert::Infallible>> =
                     api.identity.key_holder(token).await;
                 let holder = found.map_err(|error| Problem::of(error, |never| match never {}))?;

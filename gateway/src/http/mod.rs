@@ -261,9 +261,10 @@ pub(crate) fn router(api: Api, outside: &Outside) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
         .layer(middleware::from_fn_with_state(database, unless_silent))
+        // Inside of the reading of bodies: whoever sends slowly takes nobody's place.
+        .layer(middleware::from_fn_with_state(at_once, guard::shed))
         .layer(middleware::from_fn_with_state(body, limit::layer))
         .layer(middleware::from_fn_with_state(api, rates::layer))
-        .layer(middleware::from_fn_with_state(at_once, guard::shed))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
         .layer(middleware::map_response(timed_out_to_problem))

@@ -139,6 +139,8 @@ static BY_OPERATION: LazyLock<HashMap<&str, Access>> =
 
 /// Who may call the operation; `None` when nobody has said.
 pub(crate) fn access(method: &str, path: &str) -> Option<Access> {
+    // HEAD asks for the head of what GET answers.
+    let method = if method == "HEAD" { "GET" } else { method };
     BY_OPERATION.get(format!("{method} {path}").as_str()).copied()
 }
 

@@ -116,6 +116,11 @@ impl Gauges {
         class.as_ref().map_or(Ok(()), |class| class.check(&caller.network()))
     }
 
+    /// Before a key is looked up that is not known here: guessing is not free.
+    pub(super) fn guessing(&self, caller: &Caller) -> Result<(), Problem> {
+        self.public.as_ref().map_or(Ok(()), |class| class.check(&caller.network()))
+    }
+
     /// Once it is known who they are.
     pub(super) fn signed_in(&self, who: &str, business_id: BusinessId) -> Result<(), Problem> {
         self.tenant.as_ref().map_or(Ok(()), |class| class.check(&business_id.to_string()))?;

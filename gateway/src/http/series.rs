@@ -33,6 +33,18 @@ pub(crate) struct Recurrence {
     pub(super) rule: String,
 }
 
+/// The visits of the longest series.
+#[expect(clippy::cast_possible_truncation, reason = "it is fifty-two")]
+const MOST: u32 = domain::series::MOST as u32;
+
+impl Recurrence {
+    /// How many visits it makes at most, without looking at a calendar: for limits of those who ask.
+    pub(super) fn visits(&self) -> u32 {
+        let count = self.rule.split(';').find_map(|part| part.trim().strip_prefix("COUNT="));
+        count.and_then(|count| count.parse().ok()).unwrap_or(MOST).min(MOST)
+    }
+}
+
 /// A visit's place in its series, as it was booked.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SeriesPlace {

@@ -329,7 +329,7 @@ async fn attend(stream: TcpStream, peer: SocketAddr, seat: Seat) {
         // First of all: a request that has arrived is seen before its connection can be closed.
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
             if let Err(error) = ended {
-                tracing::debug!(%peer, %error, "a connection broke off");
+                tracing::debug!(%error, "a connection broke off");
             }
             return Poll::Ready(Ending::Over);
         }

@@ -92,6 +92,31 @@ async fn a_refresh_token_that_another_client_sends_again_ends_the_session() {
     assert_eq!(stand.database.texts(reason).await, ["token_reused"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_refreshed_and_ended_at_once_is_ended_and_nothing_fails() {
+    let stand = Stand::new().await;
+    let (one, two) = (stand.serve().await, stand.serve().await);
+    let client = one.client();
+    let email = fresh_email();
+    register(&client, &email).await;
+    for _ in 0..15 {
+        let session = login(&client, &email, "correct horse").await.expect(200);
+        let (there, body) = (client.at(&two), json!({"refresh_token": session["refresh_token"]}));
+        let (refreshed, ended) =
+            tokio::join!(refresh(&client, &session), there.post("/api/v1/auth/logout", &body));
+        assert_eq!(ended.status, 204, "{}", ended.body);
+        assert!([200, 401].contains(&refreshed.status), "{}", refreshed.body);
+        if refreshed.status == 200 {
+            // Whichever came first: it is over, for what was given a moment before as well.
+            refresh(&client, &refreshed.body).await.problem(401, "invalid_refresh_token");
+            eventually("its token is void", async || {
+                (as_(&client, &refreshed.body).read(ME).await.status == 401).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_session_ends_at_its_end_whatever_is_refreshed() {
     let stand = Stand::new().await;

@@ -168,6 +168,14 @@ async fn a_member_who_is_changed_or_removed_is_so_at_once_and_there_is_always_an
     owner.call(Method::DELETE, &own, None).await.problem(409, "last_owner");
     admin.edit(Method::PATCH, &path, &role("staff")).await.problem(422, "invalid_request");
 
+    // A calendar is one person's.
+    joined(&stand, &salon, "staff", Some(&salon.staff[1])).await;
+    let taken = json!({"role": "staff", "staff_id": salon.staff[1]});
+    owner.edit(Method::PATCH, &path, &taken).await.problem(409, "staff_taken");
+    let nobody = json!({"role": "staff", "staff_id": format!("staff_{}", "0".repeat(32))});
+    let answer = owner.edit(Method::PATCH, &path, &nobody).await;
+    assert_eq!(answer.problem(422, "invalid_request")["errors"][0]["field"], "staff_id");
+
     // Another role is another role at once, also at another process.
     let staff = json!({"role": "staff", "staff_id": salon.staff[0]});
     let changed = owner.edit(Method::PATCH, &path, &staff).await.expect(200);
@@ -193,7 +201,7 @@ async fn a_member_who_is_changed_or_removed_is_so_at_once_and_there_is_always_an
     salon.owner.read("/api/v1/auth/me").await.problem(401, "unauthorized");
     new_owner.call(Method::DELETE, &own, None).await.problem(404, "not_found");
     let members = new_owner.read("/api/v1/members").await.expect(200);
-    assert_eq!(members["items"].as_array().unwrap().len(), 1);
+    assert_eq!(members["items"].as_array().unwrap().len(), 2);
     stand.addresses.assert_healthy();
 }
 

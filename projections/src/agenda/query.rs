@@ -6,7 +6,10 @@ use domain::{
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::{Row, postgres::PgRow};
-use streams::{Database, log::Log};
+use streams::{
+    Database,
+    log::{GuestAddress, Log},
+};
 use uuid::Uuid;
 
 use crate::ReadError;
@@ -176,17 +179,22 @@ impl Agenda {
     pub async fn open_visits(
         &self,
         business_id: BusinessId,
-        email: &str,
+        address: &GuestAddress,
         now: Timestamp,
         most: u32,
     ) -> Result<u32, ReadError> {
+        let (email, phone) = match address {
+            GuestAddress::Email(email) => (Some(email), None),
+            GuestAddress::Phone(digits) => (None, Some(digits)),
+        };
         let count: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM (
                SELECT FROM customer c
                  JOIN agenda.appointment a
                    ON a.business_id = c.business_id
                   AND a.customer_id = coalesce(c.merged_into, c.customer_id)
-                WHERE c.business_id = $1 AND lower(c.email) = lower($2) AND c.email IS NOT NULL
+                WHERE c.business_id = $1
+                  AND (lower(c.email) = lower($2) AND c.email IS NOT NULL OR c.phone_digits = $5)
                   AND a.starts_at > $3 AND a.status IN ('requested', 'booked')
                 LIMIT $4) open",
         )
@@ -194,6 +202,7 @@ impl Agenda {
         .bind(email)
         .bind(now.to_sqlx())
         .bind(i64::from(most))
+        .bind(phone)
         .fetch_one(&mut *self.database.tenant(business_id).await?)
         .await?;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
