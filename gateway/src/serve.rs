@@ -69,11 +69,7 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
         format!("cannot listen on {admin}: choose another APPTREMIND_ADMIN_PORT")
     })?;
     tasks.spawn(upkeep(metrics.clone(), stop.clone()));
-    let page = Router::new()
-        .route("/metrics", get(move || async move { metrics.render() }))
-        // Also where there is no gateway: whoever starts processes asks whether they live.
-        .route("/healthz", get(|| async { "ok" }));
-    tasks.spawn(listen(listener, page, at_the_admin_port(), stop.clone(), DRAIN));
+    tasks.spawn(listen(listener, for_operators(metrics), at_the_admin_port(), stop.clone(), DRAIN));
     // Closes before the rest stops: what still comes in is answered by a whole process.
     let (door, answered) = (CancellationToken::new(), CancellationToken::new());
     if has(Role::Gateway) {
@@ -129,6 +125,14 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
         tracing::warn!("some requests did not end in time");
     }
     Ok(())
+}
+
+/// What the admin port answers.
+fn for_operators(metrics: PrometheusHandle) -> Router {
+    Router::new()
+        .route("/metrics", get(move || async move { metrics.render() }))
+        // Also where there is no gateway: whoever starts processes asks whether they live.
+        .route("/healthz", get(|| async { "ok" }))
 }
 
 fn say_unknown(settings: &Settings) {

@@ -70,7 +70,7 @@ impl State {
     }
 }
 
-/// What is seen of a connection, from below by its [`Wire`] and from above by its [`Door`].
+/// What is seen of a connection, from below by its [`Wire`] and from above by its `Door`.
 pub(super) struct Progress(Mutex<State>);
 
 impl Progress {

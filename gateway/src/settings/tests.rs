@@ -147,8 +147,8 @@ fn lists_name_whole_origins_and_networks() {
 #[test]
 fn a_name_that_is_no_setting_is_noticed() {
     let database = ("DATABASE_URL", "postgres://db/apptremind");
-    let settings = read(&[database, ("RATE_PUBLICK", "5"), ("LOG", "warn")]).unwrap();
-    assert_eq!(settings.unknown, ["APPTREMIND_RATE_PUBLICK"]);
+    let settings = read(&[database, ("RATE_PUBLISH", "5"), ("LOG", "warn")]).unwrap();
+    assert_eq!(settings.unknown, ["APPTREMIND_RATE_PUBLISH"]);
 }
 
 /// A setting that nobody can find out about is as good as none, and one that is gone misleads.
