@@ -58,6 +58,22 @@ impl<E> From<CommitError> for Attempt<E> {
     }
 }
 
+/// Of a step that other commands take, too: what failed there fails here.
+impl<E> From<CommandError<E>> for Attempt<E> {
+    fn from(error: CommandError<E>) -> Self {
+        match error {
+            CommandError::Refused(refused) => Self::Refused(refused),
+            CommandError::Conflict => Self::Commit(CommitError::Conflict),
+            CommandError::KeyReused | CommandError::InProgress => {
+                Self::Commit(CommitError::Store("a step of a command has no key".into()))
+            }
+            CommandError::Unavailable(error) | CommandError::Store(error) => {
+                Self::Commit(CommitError::Store(error))
+            }
+        }
+    }
+}
+
 impl<E> From<sqlx::Error> for Attempt<E> {
     fn from(error: sqlx::Error) -> Self {
         // Sorted: a unique index may be a rule, and a deadlock is worth another try.

@@ -9,7 +9,7 @@ use domain::{
 };
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use sqlx::{Row, postgres::PgRow};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use streams::{
     CommandContext, clock,
     log::{Loaded, StreamKey, UnitOfWork},
@@ -23,6 +23,8 @@ use crate::{CommandError, Done, again::until_decided, error::Attempt};
 const MOST: i64 = 50;
 /// What is known of a key is looked up again after this: a revoked one is good no longer.
 const KNOWN_FOR: Duration = Duration::from_secs(2);
+/// Whoever came with a good key is not taken for somebody who guesses for so long.
+const TRUSTED_FOR: Duration = Duration::from_secs(600);
 /// So many are known at once.
 const KNOWN: u64 = 10_000;
 /// What every key begins with, so that it is recognised where it should not be.
@@ -96,6 +98,9 @@ pub enum ApiKeyRefused {
     /// A field breaks a rule.
     #[error("the request is not valid")]
     Invalid(Vec<FieldError>),
+    /// Whoever asks does not manage the business any more.
+    #[error("your role does not allow this")]
+    NotAllowed,
     /// There are enough.
     #[error("a business has at most {MOST} keys: revoke one first")]
     Full,
@@ -112,11 +117,17 @@ impl From<ApiKeyError> for ApiKeyRefused {
 
 /// What was looked up lately, by the hash of the key.
 #[derive(Debug, Clone)]
-pub(super) struct KnownKeys(moka::sync::Cache<Vec<u8>, Option<KeyHolder>>);
+pub(super) struct KnownKeys {
+    found: moka::sync::Cache<Vec<u8>, Option<KeyHolder>>,
+    /// Those that were good; what they stand for is looked up again all the same.
+    good: moka::sync::Cache<Vec<u8>, ()>,
+}
 
 impl Default for KnownKeys {
     fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build())
+        let found = moka::sync::Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR);
+        let good = moka::sync::Cache::builder().max_capacity(KNOWN).time_to_live(TRUSTED_FOR);
+        Self { found: found.build(), good: good.build() }
     }
 }
 
@@ -134,10 +145,11 @@ impl Identity {
         token.starts_with(PREFIX)
     }
 
-    /// Whether it was looked up a moment ago.
+    /// Whether looking it up is no guess: it was good of late, or was looked up a moment ago.
     #[must_use]
     pub fn knows_key(&self, key: &str) -> bool {
-        self.keys.0.contains_key(&hash(key))
+        let hashed = hash(key);
+        self.keys.good.contains_key(&hashed) || self.keys.found.contains_key(&hashed)
     }
 
     /// What a key stands for; `None` when it is not good.
@@ -147,11 +159,16 @@ impl Identity {
     pub async fn key_holder<E>(&self, key: &str) -> Result<Option<KeyHolder>, CommandError<E>> {
         let Some(key_id) = parse(key) else { return Ok(None) };
         let hashed = hash(key);
-        let known = match self.keys.0.get(&hashed) {
+        let known = match self.keys.found.get(&hashed) {
             Some(known) => known,
             None => {
                 let found = self.find_key(key_id, &hashed).await?;
-                self.keys.0.insert(hashed, found.clone());
+                if found.is_some() {
+                    self.keys.good.insert(hashed.clone(), ());
+                } else {
+                    self.keys.good.invalidate(&hashed);
+                }
+                self.keys.found.insert(hashed, found.clone());
                 found
             }
         };
@@ -215,15 +232,6 @@ impl Identity {
         context: &CommandContext,
     ) -> Result<Done<()>, Attempt<ApiKeyRefused>> {
         let business_id = context.business_id;
-        let there: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM api_key WHERE business_id = $1 AND revoked_at IS NULL",
-        )
-        .bind(business_id.uuid())
-        .fetch_one(&mut *self.commands.log().database().tenant(business_id).await?)
-        .await?;
-        if there >= MOST {
-            return Err(Attempt::Refused(ApiKeyRefused::Full));
-        }
         let new: Loaded<ApiKey> =
             Loaded { key: StreamKey::of::<ApiKey>(key_id), state: ApiKey::default(), sequence: 0 };
         let events = new.state.decide(ApiKeyCommand::Create {
@@ -234,7 +242,13 @@ impl Identity {
         });
         let mut unit = UnitOfWork::new(context.clone());
         unit.append(&new, events.map_err(|error| Attempt::Refused(error.into()))?)?;
+        // The key outlives the token by which it is made, so that must not be of yesterday.
+        let manager = self.manager(&mut unit, context).await?;
+        manager.ok_or(Attempt::Refused(ApiKeyRefused::NotAllowed))?;
         let mut writing = self.commands.log().begin(business_id).await?;
+        if full(writing.connection(), business_id).await? {
+            return Err(Attempt::Refused(ApiKeyRefused::Full));
+        }
         let position = writing.append(&unit).await?;
         sqlx::query(
             "INSERT INTO api_key (key_id, business_id, name, secret_hash, scopes, created_by,
@@ -322,9 +336,24 @@ impl Identity {
             Ok(Done::new((), position))
         };
         let done = until_decided("revoke_api_key", attempt, |_| None).await?;
-        self.keys.0.invalidate_all();
+        self.keys.found.invalidate_all();
         Ok(done)
     }
+}
+
+/// Whether there are enough keys. Keys of one business are made one after the other.
+async fn full(connection: &mut PgConnection, business_id: BusinessId) -> Result<bool, sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('api_key ' || $1::text, 0))")
+        .bind(business_id.uuid())
+        .execute(&mut *connection)
+        .await?;
+    let there: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM api_key WHERE business_id = $1 AND revoked_at IS NULL",
+    )
+    .bind(business_id.uuid())
+    .fetch_one(connection)
+    .await?;
+    Ok(there >= MOST)
 }
 
 fn scopes(row: &PgRow) -> Result<BTreeSet<Scope>, sqlx::Error> {

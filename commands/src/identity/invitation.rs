@@ -6,7 +6,7 @@ use domain::{
     invitation::{Invitation, InvitationCommand, InvitationError},
     login::Means,
     team::{Place, Team, TeamCommand, TeamError},
-    user::{Role, User, UserCommand},
+    user::{User, UserCommand},
 };
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
@@ -21,7 +21,7 @@ use super::{
     Caller, Identity, Session,
     password::Checked,
     reset::check_password,
-    session::{self, Entrant, hash, place},
+    session::{self, Entrant, Proof, hash, place},
 };
 use crate::{
     CommandError, Done, UsedUp,
@@ -41,8 +41,6 @@ pub struct Invite {
     pub email: String,
     /// What they are to be.
     pub place: Place,
-    /// What whoever asks is.
-    pub by: Role,
 }
 
 /// An invitation that was sent.
@@ -95,6 +93,9 @@ pub enum InvitationRefused {
     /// The invitation's own rule.
     #[error(transparent)]
     Invitation(#[from] InvitationError),
+    /// Whoever asks does not manage the business any more.
+    #[error("your role does not allow this")]
+    NotAllowed,
     /// Whoever has the address belongs to the business already.
     #[error("they belong to the business already")]
     AlreadyMember,
@@ -173,8 +174,10 @@ impl Identity {
         let expires_at = context.now + LIFETIME;
         let key = StreamKey::of::<Invitation>(invitation_id);
         let new: Loaded<Invitation> = Loaded { key, state: Invitation::default(), sequence: 0 };
-        let send = InvitationCommand::Send { place: invite.place, by: invite.by, expires_at };
         let mut unit = UnitOfWork::new(context.clone());
+        let by = self.manager(&mut unit, context).await?;
+        let by = by.ok_or(Attempt::Refused(InvitationRefused::NotAllowed))?;
+        let send = InvitationCommand::Send { place: invite.place, by, expires_at };
         unit.append(&new, new.state.decide(send).or_else(refuse)?)?;
         let mut writing = self.commands.log().begin(business_id).await?;
         let position = writing.append(&unit).await?;
@@ -291,7 +294,7 @@ impl Identity {
         let joining = match open.account.clone() {
             Some((user_id, known)) => {
                 let database = self.commands.log().database();
-                let account = open.email.to_lowercase();
+                let account = open.email.to_ascii_lowercase();
                 let tries = (self.policy.tries_to_account, subject(&[&account]));
                 if let Some(used_up) = quota::take(database, &[tries]).await? {
                     return Err(CommandError::Refused(InvitationRefused::TooMany(used_up)));
@@ -405,18 +408,16 @@ impl Identity {
             add_user(&mut writing, user_id, &open.email, new_hash).await?;
         }
         add_member(&mut writing, entrant).await?;
-        let session: Result<Session, CommandError<InvitationRefused>> =
-            self.write_session(writing.connection(), opening, caller).await;
-        let session = session.map_err(|error| CommitError::Store(error.to_string().into()))?;
-        writing.commit().await?;
-        let accepted = Accepted {
-            user_id,
-            email: open.email.clone(),
-            place: *place,
-            business_id: *business_id,
-            handle: business.profile.value.handle.clone(),
-            session,
+        let proof = match (new_hash, &open.account) {
+            (None, Some((_, known))) => Proof::Password(known),
+            (Some(_), _) | (None, None) => Proof::Here,
         };
+        let session = self.write_session(writing.connection(), opening, proof, caller);
+        let session = session.await.map_err(Attempt::from)?;
+        writing.commit().await?;
+        let (email, handle) = (open.email.clone(), business.profile.value.handle.clone());
+        let (place, business_id) = (*place, *business_id);
+        let accepted = Accepted { user_id, email, place, business_id, handle, session };
         Ok(Done::new(accepted, position))
     }
 }

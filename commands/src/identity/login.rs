@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Caller, Identity,
     password::Checked,
-    session::{self, Entrant, place},
+    session::{self, Entrant, Proof, place},
 };
 use crate::{
     CommandError, Quota, UsedUp,
@@ -104,11 +104,13 @@ impl Identity {
         // Whoever knows the password has not been guessing. What came from the network stays counted.
         let [network_account, account, _] = tries;
         quota::clear(database, &[network_account, account]).await?;
-        if checked == Checked::Outdated {
-            self.rehash(known.user_id, password, &known.hash).await?;
-        }
+        let hash = match checked {
+            Checked::Outdated => self.rehash(known.user_id, password, known.hash).await?,
+            Checked::Right | Checked::Wrong => known.hash,
+        };
         let entrant = Entrant { user_id: known.user_id, business_id, place };
-        let session = self.sign_in(entrant, Means::Password, caller, origin).await?;
+        let proof = Proof::Password(&hash);
+        let session = self.sign_in(entrant, Means::Password, proof, caller, origin).await?;
         note("signed_in");
         Ok(session)
     }
@@ -118,6 +120,7 @@ impl Identity {
         &self,
         entrant: Entrant,
         means: Means,
+        proof: Proof<'_>,
         caller: &Caller,
         origin: &Origin,
     ) -> Result<Session, CommandError<E>> {
@@ -130,7 +133,7 @@ impl Identity {
         let opening = session::open(&mut unit, entrant, means)?;
         let mut writing = self.commands.log().begin_system().await?;
         writing.append(&unit).await?;
-        let session = self.write_session(writing.connection(), opening, caller).await?;
+        let session = self.write_session(writing.connection(), opening, proof, caller).await?;
         sqlx::query("UPDATE app_user SET last_business_id = $2 WHERE user_id = $1")
             .bind(entrant.user_id.uuid())
             .bind(entrant.business_id.uuid())
@@ -142,7 +145,7 @@ impl Identity {
     }
 
     fn tries(&self, email: &str, caller: &Caller) -> [(Quota, Vec<u8>); 3] {
-        let (account, network) = (email.to_lowercase(), caller.network());
+        let (account, network) = (email.to_ascii_lowercase(), caller.network());
         [
             (self.policy.tries_from_network_to_account, subject(&[&network, &account])),
             (self.policy.tries_to_account, subject(&[&account])),
@@ -155,10 +158,11 @@ impl Identity {
         let query = sqlx::query(
             "SELECT u.user_id, u.password_hash, m.business_id, m.role, m.staff_id
                FROM app_user u LEFT JOIN membership m USING (user_id)
-              WHERE lower(u.email) = lower($1)
+              WHERE lower(u.email) = $1
               ORDER BY m.business_id = u.last_business_id DESC NULLS LAST, m.business_id LIMIT 1",
         )
-        .bind(email);
+        // Folded here as the quota's subject is: other spellings of one address are one attempt.
+        .bind(email.to_ascii_lowercase());
         let row = database.within(query.fetch_optional(database.system())).await?;
         let known = |row: sqlx::postgres::PgRow| -> Result<Known, CommandError<LoginRefused>> {
             let business: Option<Uuid> = row.try_get("business_id")?;
@@ -204,19 +208,19 @@ impl Identity {
         &self,
         user_id: UserId,
         password: String,
-        before: &str,
-    ) -> Result<(), CommandError<LoginRefused>> {
+        before: String,
+    ) -> Result<String, CommandError<LoginRefused>> {
         let hash = self.passwords.hash(password).await?;
         sqlx::query(
             "UPDATE app_user SET password_hash = $2 WHERE user_id = $1 AND password_hash = $3",
         )
         .bind(user_id.uuid())
-        .bind(hash)
+        .bind(&hash)
         .bind(before)
         .execute(self.commands.log().database().system())
         .await?;
         metrics::counter!("apptremind_rehashes_total").increment(1);
-        Ok(())
+        Ok(hash)
     }
 
     /// The account of a user, while they belong to the business; `None` after they left.

@@ -1,7 +1,7 @@
 //! Who belongs to a business, and to which businesses somebody belongs.
 
 use domain::{
-    BusinessId, Decide, FieldError, StaffId, UserId,
+    BusinessId, Decide, FieldError, LoginId, StaffId, UserId,
     business::Business,
     login::{EndReason, Means},
     team::{Place, Team, TeamCommand, TeamError},
@@ -10,14 +10,15 @@ use domain::{
 use jiff::Timestamp;
 use sqlx::{Row, postgres::PgRow};
 use streams::{
-    CommandContext, Origin,
+    Actor, CommandContext, Origin,
     log::{CommitError, Loaded, StreamKey, UnitOfWork},
 };
 
 use super::{
     Caller, Identity, Session,
+    ending::Which,
     invitation::{NoCalendar, is_taken},
-    session::{Entrant, Which, place},
+    session::{Entrant, Proof, place},
 };
 use crate::{CommandError, Done, again::until_decided, error::Attempt};
 
@@ -56,8 +57,6 @@ pub struct ChangeMember {
     pub role: Option<Role>,
     /// Whose calendar is theirs.
     pub staff_id: Option<Option<StaffId>>,
-    /// What whoever asks is.
-    pub by: Role,
 }
 
 /// Why a member was not changed.
@@ -69,6 +68,9 @@ pub enum MemberRefused {
     /// A field breaks a rule.
     #[error("the request is not valid")]
     Invalid(Vec<FieldError>),
+    /// Whoever asks does not manage the business any more.
+    #[error("your role does not allow this")]
+    NotAllowed,
     /// The calendar is somebody else's.
     #[error("somebody else has this calendar")]
     StaffTaken,
@@ -101,12 +103,22 @@ impl Identity {
         &self,
         business_id: BusinessId,
     ) -> Result<Vec<MemberRow>, CommandError<E>> {
+        self.members_of(business_id, None).await
+    }
+
+    async fn members_of<E>(
+        &self,
+        business_id: BusinessId,
+        only: Option<UserId>,
+    ) -> Result<Vec<MemberRow>, CommandError<E>> {
         let rows = sqlx::query(
             "SELECT m.user_id, u.email, m.role, m.staff_id, m.joined_at
                FROM membership m JOIN app_user u USING (user_id)
-              WHERE m.business_id = $1 ORDER BY m.joined_at, m.user_id LIMIT 500",
+              WHERE m.business_id = $1 AND ($2::uuid IS NULL OR m.user_id = $2)
+              ORDER BY m.joined_at, m.user_id LIMIT 500",
         )
         .bind(business_id.uuid())
+        .bind(only.map(UserId::uuid))
         .fetch_all(self.commands.log().database().system())
         .await?;
         let row = |row: &PgRow| -> Result<MemberRow, CommandError<E>> {
@@ -136,9 +148,9 @@ impl Identity {
             is_taken(error, "membership_staff").then_some(MemberRefused::StaffTaken)
         };
         let done = until_decided("change_member", attempt, taken).await?;
-        let members = self.members(context.business_id).await?;
-        let row = members.into_iter().find(|member| member.user_id == change.user_id);
-        let row = row.ok_or(CommandError::Refused(MemberRefused::NotFound))?;
+        let members = self.members_of(context.business_id, Some(change.user_id)).await?;
+        let row =
+            members.into_iter().next().ok_or(CommandError::Refused(MemberRefused::NotFound))?;
         Ok(Done::new(row, done.position))
     }
 
@@ -150,6 +162,8 @@ impl Identity {
         let business_id = context.business_id;
         let TeamNow { team, place: from, other_owners } =
             self.team(business_id, change.user_id).await?;
+        let by =
+            self.role_now(context).await?.ok_or(Attempt::Refused(MemberRefused::NotAllowed))?;
         let to = Place {
             role: change.role.unwrap_or(from.role),
             staff_id: change.staff_id.unwrap_or(from.staff_id),
@@ -157,7 +171,7 @@ impl Identity {
         if let Some(staff_id) = to.staff_id.filter(|id| Some(*id) != from.staff_id) {
             self.calendar_is_there(business_id, staff_id).await?;
         }
-        let (user_id, by) = (change.user_id, change.by);
+        let user_id = change.user_id;
         let command = TeamCommand::ChangePlace { user_id, from, to, by, other_owners };
         let mut unit = UnitOfWork::new(context.clone());
         let events = team.state.decide(command);
@@ -183,8 +197,8 @@ impl Identity {
         Ok(Done::new((), position))
     }
 
-    /// Lets somebody belong to the business no more, and ends their sessions there. `by` is what whoever asks
-    /// is, unless they go by themselves.
+    /// Lets somebody belong to the business no more, and ends their sessions there. Whoever manages the
+    /// business may, and everybody for themselves.
     ///
     /// # Errors
     /// The rule that refused, or the store.
@@ -192,21 +206,25 @@ impl Identity {
     pub async fn remove_member(
         &self,
         user_id: UserId,
-        by: Option<Role>,
         context: &CommandContext,
     ) -> Result<Done<()>, CommandError<MemberRefused>> {
-        let attempt = || self.try_remove_member(user_id, by, context);
+        let attempt = || self.try_remove_member(user_id, context);
         until_decided("remove_member", attempt, |_| None).await
     }
 
     async fn try_remove_member(
         &self,
         user_id: UserId,
-        by: Option<Role>,
         context: &CommandContext,
     ) -> Tried<Done<()>> {
         let business_id = context.business_id;
         let TeamNow { team, place: from, other_owners } = self.team(business_id, user_id).await?;
+        let by = if context.actor == Actor::User(user_id) {
+            None
+        } else {
+            let by = self.role_now(context).await?;
+            Some(by.ok_or(Attempt::Refused(MemberRefused::NotAllowed))?)
+        };
         let mut unit = UnitOfWork::new(context.clone());
         let leave = TeamCommand::Leave { user_id, from, by, other_owners };
         let events = team.state.decide(leave);
@@ -223,9 +241,41 @@ impl Identity {
             .execute(writing.connection())
             .await?;
         self.close(writing.connection(), &ending).await?;
+        let theirs = (user_id, Some(business_id), None);
+        let late = self.sweep(writing.connection(), theirs).await?;
         writing.commit().await?;
         self.forget(&ending);
+        self.forget(&late);
         Ok(Done::new((), position))
+    }
+
+    /// What whoever asks is at this moment, if they manage the business: their token may be of yesterday. To be
+    /// read after the team's stream, which every change of a role is written to.
+    async fn role_now(&self, context: &CommandContext) -> Result<Option<Role>, sqlx::Error> {
+        let Actor::User(user_id) = context.actor else { return Ok(None) };
+        let row = sqlx::query(
+            "SELECT role, staff_id FROM membership WHERE user_id = $1 AND business_id = $2",
+        )
+        .bind(user_id.uuid())
+        .bind(context.business_id.uuid())
+        .fetch_optional(self.commands.log().database().system())
+        .await?;
+        let role = row.as_ref().map(place).transpose()?.map(|place| place.role);
+        Ok(role.filter(|role| matches!(role, Role::Owner | Role::Admin)))
+    }
+
+    /// The same for what is written to other streams: the unit is committed only while they are that.
+    pub(super) async fn manager<E>(
+        &self,
+        unit: &mut UnitOfWork,
+        context: &CommandContext,
+    ) -> Result<Option<Role>, Attempt<E>> {
+        let key = StreamKey::of::<Team>(context.business_id);
+        let keys = std::slice::from_ref(&key);
+        let histories = self.commands.log().load(context.business_id, keys).await?;
+        let team: Loaded<Team> = histories.fold(&key)?;
+        unit.guard(&team);
+        Ok(self.role_now(context).await?)
     }
 
     async fn team(&self, business_id: BusinessId, user_id: UserId) -> Tried<TeamNow> {
@@ -279,20 +329,24 @@ impl Identity {
         Ok(all)
     }
 
-    /// Signs a user in to another of their businesses. The session from which they come goes on.
+    /// Signs a user in to another of their businesses. The session from which they come goes on; the new one
+    /// lasts no longer than that, ends with it, and takes the place of others in that business that came from
+    /// the same sign-in.
     ///
     /// # Errors
     /// When they do not belong to it, or the store fails.
     pub async fn switch(
         &self,
-        user_id: UserId,
+        (user_id, from): (UserId, LoginId),
         business_id: BusinessId,
         caller: &Caller,
         origin: &Origin,
     ) -> Result<Session, CommandError<MemberRefused>> {
         let account = self.account(user_id, business_id).await?;
         let place = account.ok_or(CommandError::Refused(MemberRefused::NotFound))?.place;
+        let beside = Which::Beside(from, business_id);
+        self.end(beside, EndReason::EndedByUser, origin, Actor::User(user_id)).await?;
         let entrant = Entrant { user_id, business_id, place };
-        self.sign_in(entrant, Means::Session, caller, origin).await
+        self.sign_in(entrant, Means::Session, Proof::Session(from), caller, origin).await
     }
 }

@@ -2,6 +2,7 @@
 //! for one. And who need not sign in: the holders of links.
 
 mod api_key;
+mod ending;
 mod invitation;
 mod keys;
 mod link;
@@ -28,7 +29,6 @@ pub use register::{Register, RegisterRefused, Registered};
 pub use reset::{PasswordRefused, Resets};
 pub use ring::{KeyInfo, KeyRing};
 pub use session::SessionRow;
-use session::Voided;
 use sha2::{Digest, Sha256};
 pub use token::{Audience, Claims, TokenError, Tokens};
 use tokio_util::task::TaskTracker;
@@ -141,7 +141,7 @@ pub struct Identity {
     ring: Arc<KeyRing>,
     links: Links,
     policy: Arc<SignInPolicy>,
-    voided: Voided,
+    voided: ending::Voided,
     keys: api_key::KnownKeys,
     /// What is written down after an answer, so that the answer takes as long whatever it says.
     afterwards: TaskTracker,
@@ -167,7 +167,7 @@ impl Identity {
             ring: Arc::new(ring),
             links,
             policy: Arc::new(policy),
-            voided: Voided::default(),
+            voided: ending::Voided::default(),
             keys: api_key::KnownKeys::default(),
             afterwards: TaskTracker::new(),
         })

@@ -15,7 +15,7 @@ use super::{
     Caller, Identity, Session,
     invitation::{add_member, add_user},
     reset::check_password,
-    session::{self, Entrant},
+    session::{self, Entrant, Proof},
 };
 use crate::{
     CommandError, Done, UsedUp,
@@ -144,7 +144,8 @@ impl Identity {
         directory::list(writing.connection(), business_id, Named::Handle(handle))
             .await
             .map_err(|error| refusal(error.into()))?;
-        let session = self.write_session(writing.connection(), opening, caller).await?;
+        let session =
+            self.write_session(writing.connection(), opening, Proof::Here, caller).await?;
         writing.commit().await.map_err(refusal)?;
         let registered = Registered {
             user_id,

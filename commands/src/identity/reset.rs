@@ -14,13 +14,9 @@ use streams::{
 };
 use uuid::Uuid;
 
-use super::{
-    Caller, Identity, Links,
-    password::Checked,
-    session::{Which, hash},
-};
+use super::{Caller, Identity, Links, ending::Which, password::Checked, session::hash};
 use crate::{
-    CommandError, Commands, Done, UsedUp,
+    CommandError, Commands, Done, Quota, UsedUp,
     again::until_decided,
     error::Attempt,
     quota::{self, subject},
@@ -93,7 +89,7 @@ impl Identity {
             return Err(CommandError::Refused(PasswordRefused::TooMany(used_up)));
         }
         // Nobody is told that an address is asked about too often: it is nobody's business but the owner's.
-        let account = (self.policy.resets_to_account, subject(&[&email.to_lowercase()]));
+        let account = (self.policy.resets_to_account, subject(&[&email.to_ascii_lowercase()]));
         if quota::take(database, &[account]).await?.is_some() {
             return Ok(());
         }
@@ -149,7 +145,8 @@ impl Identity {
     ) -> Result<Done<()>, CommandError<PasswordRefused>> {
         valid("new_password", &password)?;
         let database = self.commands.log().database();
-        let tries = (self.policy.tries_to_account, subject(&[&user_id.to_string()]));
+        let tries = Quota { scope: "password_change", ..self.policy.tries_to_account };
+        let tries = (tries, subject(&[&user_id.to_string()]));
         if let Some(used_up) = quota::take(database, std::slice::from_ref(&tries)).await? {
             return Err(CommandError::Refused(PasswordRefused::TooMany(used_up)));
         }
@@ -226,8 +223,10 @@ impl Identity {
                 .await?;
         }
         self.close(writing.connection(), &ending).await?;
+        let late = self.sweep(writing.connection(), (*user_id, None, but)).await?;
         writing.commit().await?;
         self.forget(&ending);
+        self.forget(&late);
         Ok(Done::new((), position))
     }
 }
@@ -316,8 +315,8 @@ impl Resets {
     async fn try_grant(&self, wish: &Wish) -> Result<(), Attempt<Never>> {
         let database = self.commands.log().database();
         let found: Option<Uuid> =
-            sqlx::query_scalar("SELECT user_id FROM app_user WHERE lower(email) = lower($1)")
-                .bind(&wish.email)
+            sqlx::query_scalar("SELECT user_id FROM app_user WHERE lower(email) = $1")
+                .bind(wish.email.to_ascii_lowercase())
                 .fetch_optional(database.system())
                 .await?;
         let user_id = found.map(UserId::new);

@@ -88,6 +88,7 @@ fn refused(error: CommandError<ApiKeyRefused>) -> Problem {
         match refused {
             ApiKeyRefused::NotFound => Problem::not_found(),
             ApiKeyRefused::Invalid(errors) => Problem::invalid(errors),
+            ApiKeyRefused::NotAllowed => Problem::forbidden(),
             ApiKeyRefused::Full => Problem::new(StatusCode::CONFLICT, "too_many_keys", detail),
         }
     })

@@ -5,7 +5,7 @@ use commands::{
 };
 use domain::{
     AppointmentId, CustomerId, NotificationId, ResourceId, SeriesId, ServiceId, StaffId,
-    appointment::{AppointmentError, Status, Used},
+    appointment::{AppointmentError, Part, Status, Used},
     notification::{Kind, Recipient},
 };
 use jiff::Timestamp;
@@ -317,13 +317,20 @@ impl Api {
         Ok((version, answer))
     }
 
-    /// That the appointment is on a calendar that they may use.
+    /// That they may see the appointment: some of it is on a calendar that they may use.
+    async fn check_visible(&self, member: Member, id: AppointmentId) -> Result<(), Problem> {
+        let Some(own) = member.kept_to()? else { return Ok(()) };
+        let parts = self.parts(member, id).await?;
+        let some = parts.iter().any(|part| part.staff_id == own);
+        some.then_some(()).ok_or_else(Problem::not_yours)
+    }
+
+    /// That they may change the appointment: all of it is on a calendar that they may use.
     pub(super) async fn check_own(&self, member: Member, id: AppointmentId) -> Result<(), Problem> {
         let Some(own) = member.kept_to()? else { return Ok(()) };
-        let found = self.agenda.get(member.business_id, id).await?;
-        let visit = found.ok_or_else(Problem::not_found)?.visit;
-        let theirs = visit.parts().iter().any(|part| part.staff_id == own);
-        theirs.then_some(()).ok_or_else(Problem::not_yours)
+        let parts = self.parts(member, id).await?;
+        let all = parts.iter().all(|part| part.staff_id == own);
+        all.then_some(()).ok_or_else(Problem::not_yours)
     }
 
     /// The same of a change that may be for others, too: those may be on anybody's calendar.
@@ -335,6 +342,11 @@ impl Api {
     ) -> Result<(), Problem> {
         self.check_own(member, id).await?;
         if is_one || member.kept_to()?.is_none() { Ok(()) } else { Err(Problem::not_yours()) }
+    }
+
+    async fn parts(&self, member: Member, id: AppointmentId) -> Result<Vec<Part>, Problem> {
+        let found = self.agenda.get(member.business_id, id).await?;
+        Ok(found.ok_or_else(Problem::not_found)?.visit.parts())
     }
 
     async fn end(
@@ -465,7 +477,7 @@ pub(crate) async fn get(
         return Err(Problem::invalid_field("as_of", "must not lie in the future"));
     }
     api.wait(super::AGENDA, asked.min_position).await?;
-    api.check_own(member, id).await?;
+    api.check_visible(member, id).await?;
     let (version, answer) = api.appointment(member, id, as_of).await?;
     Ok(Tagged(version, answer))
 }
@@ -480,7 +492,7 @@ pub(crate) async fn history(
     State(api): State<Api>,
     Id(id): Id<AppointmentId>,
 ) -> Result<Json<Items<HistoryAnswer>>, Problem> {
-    api.check_own(member, id).await?;
+    api.check_visible(member, id).await?;
     let found = api.agenda.history(member.business_id, id).await?;
     let entries = found.ok_or_else(Problem::not_found)?;
     Ok(Json(Items::all(entries.into_iter().map(Into::into).collect())))

@@ -24,15 +24,19 @@ pub(super) enum Credential {
 /// # Errors
 /// When there is none, or a page of another site sent the cookie.
 pub(super) fn credential(parts: &Parts, api: &Api) -> Result<Credential, Problem> {
-    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
-        let token = value.to_str().ok().and_then(|value| value.split_once(' '));
-        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let token = token.map(|(_, token)| Credential::Token(token.trim().to_owned()));
-        return token
-            .ok_or_else(|| Problem::unauthorized("send the access token as a bearer token"));
+    let header = parts.headers.get(header::AUTHORIZATION);
+    let token = header.and_then(|value| value.to_str().ok()?.split_once(' '));
+    let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    if let Some((_, token)) = token {
+        return Ok(Credential::Token(token.trim().to_owned()));
     }
+    // With another scheme in the header, such as that of a proxy in front, a browser is still known by this.
     let Some(token) = cookie(&parts.headers, ACCESS) else {
-        return Err(Problem::unauthorized("sign in and send the access token"));
+        return Err(Problem::unauthorized(if header.is_some() {
+            "send the access token as a bearer token"
+        } else {
+            "sign in and send the access token"
+        }));
     };
     check_origin(&parts.method, &parts.headers, api)?;
     Ok(Credential::Cookie(token))

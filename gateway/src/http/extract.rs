@@ -35,7 +35,7 @@ pub(crate) struct Member {
 
 #[derive(Debug, Clone, Copy)]
 enum Who {
-    Person { user_id: UserId, session_id: LoginId, place: Place },
+    Person { user_id: UserId, session_id: LoginId, place: Place, by_cookie: bool },
     Program(ApiKeyId),
 }
 
@@ -46,7 +46,8 @@ pub(crate) struct Person {
     pub(crate) business_id: BusinessId,
     /// By this sign-in.
     pub(crate) session_id: LoginId,
-    pub(crate) role: Role,
+    /// They sent a cookie, as browsers do.
+    pub(crate) by_cookie: bool,
 }
 
 impl Member {
@@ -115,7 +116,8 @@ impl FromRequestParts<Api> for Member {
                     access.is_some_and(|access| access.allows(Calling::Role(claims.role)));
                 let place = Place { role: claims.role, staff_id: claims.staff_id };
                 let (user_id, session_id) = (claims.sub, claims.sid);
-                let who = Who::Person { user_id, session_id, place };
+                let by_cookie = matches!(credential, Credential::Cookie(_));
+                let who = Who::Person { user_id, session_id, place, by_cookie };
                 (Self { business_id: claims.business_id, who }, allowed)
             }
         };
@@ -133,9 +135,8 @@ impl FromRequestParts<Api> for Person {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let member = Member::from_request_parts(parts, api).await?;
         match member.who {
-            Who::Person { user_id, session_id, place } => {
-                let (business_id, role) = (member.business_id, place.role);
-                Ok(Self { user_id, business_id, session_id, role })
+            Who::Person { user_id, session_id, by_cookie, .. } => {
+                Ok(Self { user_id, business_id: member.business_id, session_id, by_cookie })
             }
             Who::Program(_) => Err(Problem::forbidden()),
         }

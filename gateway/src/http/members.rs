@@ -99,6 +99,7 @@ pub(super) fn refused(error: CommandError<MemberRefused>) -> Problem {
     Problem::of(error, |refused| match refused {
         MemberRefused::NotFound => Problem::not_found(),
         MemberRefused::Invalid(errors) => Problem::invalid(errors),
+        MemberRefused::NotAllowed => Problem::forbidden(),
         MemberRefused::StaffTaken => calendar_taken(),
         MemberRefused::Team(error) => of_team(error),
     })
@@ -143,12 +144,8 @@ pub(crate) async fn change(
     extract::Json(request): extract::Json<MemberPatch>,
 ) -> Result<Written<MemberItem>, Problem> {
     let context = context::command(person.business_id, person.actor());
-    let change = ChangeMember {
-        user_id,
-        role: request.role.map(Into::into),
-        staff_id: request.staff_id,
-        by: person.role,
-    };
+    let role = request.role.map(Into::into);
+    let change = ChangeMember { user_id, role, staff_id: request.staff_id };
     let done = api.identity.change_member(&change, &context).await.map_err(refused)?;
     Ok(Written::new(StatusCode::OK, done.position, done.value.into()))
 }
@@ -163,8 +160,7 @@ pub(crate) async fn remove(
     Id(user_id): Id<UserId>,
 ) -> Result<Written<()>, Problem> {
     let context = context::command(person.business_id, person.actor());
-    let by = (user_id != person.user_id).then_some(person.role);
-    let done = api.identity.remove_member(user_id, by, &context).await.map_err(refused)?;
+    let done = api.identity.remove_member(user_id, &context).await.map_err(refused)?;
     Ok(Written::empty(done.position))
 }
 
@@ -220,6 +216,7 @@ fn not_invited(error: CommandError<InvitationRefused>) -> Problem {
                 Problem::new(StatusCode::GONE, "link_spent", detail)
             }
             InvitationRefused::Invitation(InvitationError::Place(error)) => of_team(error),
+            InvitationRefused::NotAllowed => Problem::forbidden(),
             InvitationRefused::AlreadyMember => {
                 Problem::new(StatusCode::CONFLICT, "already_member", detail)
             }
@@ -244,7 +241,7 @@ pub(crate) async fn invite(
 ) -> Result<Written<InvitationAnswer>, Problem> {
     let context = context::command(person.business_id, person.actor());
     let place = Place { role: request.role.into(), staff_id: request.staff_id };
-    let invite = Invite { email: request.email, place, by: person.role };
+    let invite = Invite { email: request.email, place };
     let done = api.identity.invite(&invite, &context).await.map_err(not_invited)?;
     let body = InvitationAnswer {
         id: done.value.invitation_id,

@@ -87,6 +87,7 @@ impl Class {
 pub(crate) struct Gauges {
     sign_in: Option<Class>,
     public: Option<Class>,
+    guesses: Option<Class>,
     account: Option<Class>,
     tenant: Option<Class>,
 }
@@ -99,6 +100,7 @@ impl Gauges {
         Self {
             sign_in: Class::new("sign_in", rates.sign_in),
             public: Class::new("public", rates.public),
+            guesses: Class::new("guesses", rates.sign_in),
             account: Class::new("account", rates.account),
             tenant: Class::new("tenant", rates.tenant),
         }
@@ -106,30 +108,36 @@ impl Gauges {
 
     /// Before anything else is done for them: by the route and the network.
     fn arrived(&self, path: &str, caller: &Caller) -> Result<(), Problem> {
-        let class = if path.starts_with("/api/v1/auth/") {
-            &self.sign_in
-        } else if path.starts_with("/api/v1/public/") || path == "/.well-known/jwks.json" {
-            &self.public
-        } else {
-            &None
+        let class = match path {
+            "/api/v1/auth/login"
+            | "/api/v1/auth/register"
+            | "/api/v1/auth/password-reset"
+            | "/api/v1/auth/password-reset/confirm"
+            | "/api/v1/auth/invitations/accept" => &self.sign_in,
+            // An office of many people refreshes often, from one address.
+            "/api/v1/auth/refresh" | "/api/v1/auth/logout" | "/.well-known/jwks.json" => {
+                &self.public
+            }
+            path if path.starts_with("/api/v1/public/") => &self.public,
+            _signed_in => &None,
         };
         class.as_ref().map_or(Ok(()), |class| class.check(&caller.network()))
     }
 
-    /// Before a key is looked up that is not known here: guessing is not free.
+    /// Before a key is looked up that was not good here of late: guessing is not free.
     pub(super) fn guessing(&self, caller: &Caller) -> Result<(), Problem> {
-        self.public.as_ref().map_or(Ok(()), |class| class.check(&caller.network()))
+        self.guesses.as_ref().map_or(Ok(()), |class| class.check(&caller.network()))
     }
 
-    /// Once it is known who they are.
+    /// Once it is known who they are. What one of them asks in vain is not taken from the others.
     pub(super) fn signed_in(&self, who: &str, business_id: BusinessId) -> Result<(), Problem> {
-        self.tenant.as_ref().map_or(Ok(()), |class| class.check(&business_id.to_string()))?;
-        self.account.as_ref().map_or(Ok(()), |class| class.check(who))
+        self.account.as_ref().map_or(Ok(()), |class| class.check(who))?;
+        self.tenant.as_ref().map_or(Ok(()), |class| class.check(&business_id.to_string()))
     }
 
     /// To be called now and then: whoever asked once is not remembered for ever.
     pub(crate) fn forget(&self) {
-        let all = [&self.sign_in, &self.public, &self.account, &self.tenant];
+        let all = [&self.sign_in, &self.public, &self.guesses, &self.account, &self.tenant];
         all.into_iter().flatten().for_each(Class::forget);
     }
 }

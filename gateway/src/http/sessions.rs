@@ -234,12 +234,15 @@ pub(crate) async fn businesses(
 pub(crate) struct SwitchRequest {
     #[schema(value_type = String)]
     business_id: BusinessId,
-    /// As in signing in.
+    /// As in signing in; always for a browser that says who it is by its cookies.
     #[serde(default)]
     cookies: bool,
 }
 
-/// Sign in to another of one's businesses, without the password. The session that asks goes on.
+/// Sign in to another of one's businesses, without the password.
+///
+/// The session that asks goes on. The new one ends with it, and takes the place of an earlier one in that
+/// business that came from the same sign-in.
 #[utoipa::path(post, path = "/api/v1/auth/switch", tag = "identity",
     operation_id = "switch_business", request_body = SwitchRequest,
     responses((status = 200, body = SessionAnswer), (status = 404, body = Problem)))]
@@ -249,7 +252,9 @@ pub(crate) async fn switch(
     extract::Json(request): extract::Json<SwitchRequest>,
 ) -> Result<Response, Problem> {
     let (caller, origin) = (context::caller(), context::origin());
-    let session = api.identity.switch(person.user_id, request.business_id, &caller, &origin).await;
+    let own = (person.user_id, person.session_id);
+    let session = api.identity.switch(own, request.business_id, &caller, &origin).await;
     let refused = |error: CommandError<MemberRefused>| members::refused(error);
-    Ok(api.signed_in(session.map_err(refused)?, request.cookies))
+    // A script on a page must not get out of the cookies what it cannot read there.
+    Ok(api.signed_in(session.map_err(refused)?, request.cookies || person.by_cookie))
 }

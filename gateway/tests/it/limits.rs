@@ -43,15 +43,16 @@ fn retry_after(answer: &Answer) -> u64 {
 
 #[tokio::test]
 async fn requests_are_counted_by_class_and_network_account_and_tenant() {
-    let classes: [(&str, &str, &str, u16); 2] = [
-        ("RATE_SIGN_IN", "/api/v1/auth/me", "sign_in", 401),
-        ("RATE_PUBLIC", "/api/v1/public/businesses/nobody", "public", 404),
+    let classes = [
+        ("RATE_SIGN_IN", Method::POST, "/api/v1/auth/login", "sign_in", 415),
+        ("RATE_PUBLIC", Method::GET, "/api/v1/public/businesses/nobody", "public", 404),
+        ("RATE_PUBLIC", Method::POST, "/api/v1/auth/refresh", "public", 415),
     ];
-    for (setting, path, class, usual) in classes {
+    for (setting, method, path, class, usual) in classes {
         let (_stand, process) = limited(&[(setting, "3"), ("TRUSTED_PROXIES", "127.0.0.1")]).await;
         let client = process.client();
         let from = async |address: &str| {
-            let request = client.request(Method::GET, path).header("x-forwarded-for", address);
+            let request = client.request(method.clone(), path).header("x-forwarded-for", address);
             Answer::of(request.send().await.unwrap()).await
         };
         for left in [2, 1, 0] {
@@ -89,14 +90,38 @@ async fn requests_are_counted_by_class_and_network_account_and_tenant() {
     let refused = owner.read(profile).await;
     retry_after(&refused);
     assert_eq!(refused.body["limit"], "account");
-    // The program is somebody else in the same business, which has two left.
-    for _ in 0..2 {
+    // The program is somebody else in the same business, which has three left: what was refused took none.
+    for _ in 0..3 {
         program.read(profile).await.expect(200);
     }
     let refused = program.read(profile).await;
     retry_after(&refused);
     assert_eq!(refused.body["limit"], "tenant");
     other.read(profile).await.expect(200);
+}
+
+#[tokio::test]
+async fn whoever_guesses_keys_is_stopped_and_neither_those_who_sign_in_nor_those_who_have_one() {
+    let (_stand, process) = limited(&[("RATE_SIGN_IN", "3")]).await;
+    let client = process.client();
+    let account =
+        json!({"email": fresh_email(), "password": "correct horse", "business_name": "S"});
+    let owner = client.post("/api/v1/auth/register", &account).await.expect(201);
+    let owner = client.signed_in(&text(&owner["access_token"]));
+    let key = json!({"name": "Till", "scopes": ["business:read"]});
+    let key = text(&owner.post("/api/v1/api-keys", &key).await.expect(201)["key"]);
+    let profile = "/api/v1/business/profile";
+    client.signed_in(&key).read(profile).await.expect(200);
+    let guess = |n: u32| format!("{}{n}", &key[..key.len() - 1]);
+    for n in 0..2 {
+        client.signed_in(&guess(n)).read(profile).await.problem(401, "unauthorized");
+    }
+    let refused = client.signed_in(&guess(2)).read(profile).await;
+    retry_after(&refused);
+    assert_eq!(refused.body["limit"], "guesses");
+    client.signed_in(&key).read(profile).await.expect(200);
+    let login = json!({"email": account["email"], "password": "correct horse"});
+    client.post("/api/v1/auth/login", &login).await.expect(200);
 }
 
 #[tokio::test]

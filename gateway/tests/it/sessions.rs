@@ -473,6 +473,11 @@ fn cookies(answer: &Answer) -> Vec<(String, String, String)> {
     .collect()
 }
 
+/// The same as it sends them.
+fn jar(set: &[(String, String, String)]) -> String {
+    set.iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+}
+
 #[tokio::test]
 async fn a_page_signs_in_with_cookies_that_only_pages_of_ours_can_use() {
     let mut stand = Stand::new().await;
@@ -495,9 +500,6 @@ async fn a_page_signs_in_with_cookies_that_only_pages_of_ours_can_use() {
         }
         assert!(!attributes.contains("Domain"), "{name}: {attributes}");
     }
-    let jar = |set: &[(String, String, String)]| {
-        set.iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
-    };
     let call = async |method: Method, path: &str, jar: &str, origin: Option<&str>, body: Value| {
         let mut request =
             client.request(method, path).header("cookie", jar).header("if-match", "*");
@@ -543,4 +545,32 @@ async fn a_page_signs_in_with_cookies_that_only_pages_of_ours_can_use() {
     let gone = cookies(&answer);
     assert!(gone.iter().all(|(_, value, more)| value.is_empty() && more.contains("Max-Age=0")));
     call(Method::GET, ME, &jar(&next), None, json!(null)).await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn whoever_came_by_cookie_is_told_no_token_whatever_they_ask_for() {
+    let mut stand = Stand::new().await;
+    stand.addresses.public_url = Some("https://book.example".to_owned());
+    let process = stand.serve().await;
+    let client = process.client();
+    let email = fresh_email();
+    register(&client, &email).await;
+    let body = json!({"email": email, "password": "correct horse", "cookies": true});
+    let all = jar(&cookies(&client.post(LOGIN, &body).await));
+    // The password of a proxy in front is no matter of ours.
+    let send = async |method: Method, path: &str, body: Value| {
+        let request = client.request(method, path).header("cookie", &all).json(&body);
+        let request = request.header("origin", "https://book.example");
+        let request = request.header("authorization", "Basic cHJveHk6cHJveHk=");
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let me = send(Method::GET, ME, json!({})).await.expect(200);
+    let switch = json!({"business_id": me["business_id"], "cookies": false});
+    for (path, body) in [("/api/v1/auth/switch", switch), ("/api/v1/auth/refresh", json!({}))] {
+        let answer = send(Method::POST, path, body).await;
+        assert_eq!(cookies(&answer).len(), 2, "{path}");
+        let told = answer.expect(200);
+        let tokens = [told.get("access_token"), told.get("refresh_token")];
+        assert_eq!(tokens, [None, None], "{path}: {told}");
+    }
 }

@@ -297,6 +297,84 @@ async fn staff_see_and_change_their_own_calendar_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_visit_that_colleagues_share_is_seen_by_each_and_changed_by_none_of_them_alone() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 2).await;
+    let (staff, _) = joined(&stand, &salon, "staff", Some(&salon.staff[0])).await;
+    let other = json!({"name": "Bath", "duration_minutes": 30, "staff_ids": [salon.staff[1]],
+                       "price": {"amount": 1_000, "currency": "USD"}});
+    let other = salon.owner.post("/api/v1/business/services", &other).await.expect(201);
+    let mut wish = salon.booking(0, start_in(600));
+    wish["also"] = json!([{"service_id": other["id"]}]);
+    let booked = salon.guest.post("/api/v1/public/book", &wish).await.expect(201);
+    assert_eq!(booked["parts"][1]["staff_id"], json!(salon.staff[1]), "{booked}");
+
+    let path = format!("/api/v1/appointments/{}", text(&booked["appointment_id"]));
+    for rest in ["", "/history"] {
+        staff.read(&format!("{path}{rest}")).await.expect(200);
+    }
+    let moved = json!({"start": start_in(700)});
+    staff.post(&format!("{path}/reschedule"), &moved).await.problem(403, "forbidden");
+    for end in ["cancel", "complete", "no-show", "confirm", "decline", "reinstate"] {
+        staff.post(&format!("{path}/{end}"), &json!({})).await.problem(403, "forbidden");
+    }
+    staff.call(Method::DELETE, &path, None).await.problem(403, "forbidden");
+    salon.owner.post(&format!("{path}/cancel"), &json!({})).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_session_that_came_from_another_ends_with_it() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let (here, there) =
+        (Salon::open(&process.client(), 1).await, Salon::open(&process.client(), 1).await);
+    let guest = &here.guest;
+    let email = fresh_email();
+    for salon in [&here, &there] {
+        let invited = invite(&stand, &salon.owner, &email, "admin", None).await;
+        accept(guest, &invited.token, "correct horse").await.expect(201);
+    }
+    let login = json!({"email": email, "password": "correct horse"});
+    let sign_in = async || guest.post("/api/v1/auth/login", &login).await.expect(200);
+    let switch = async |from: &Value, to: &Salon| {
+        let from = guest.signed_in(&text(&from["access_token"]));
+        from.post("/api/v1/auth/switch", &json!({"business_id": to.business_id})).await
+    };
+    let me = async |session: &Value| {
+        guest.signed_in(&text(&session["access_token"])).read("/api/v1/auth/me").await
+    };
+    let refresh = async |session: &Value| {
+        let body = json!({"refresh_token": session["refresh_token"]});
+        guest.post("/api/v1/auth/refresh", &body).await
+    };
+    let apart = sign_in().await;
+    let root = sign_in().await;
+    let switched = switch(&root, &here).await.expect(200);
+    let again = switch(&root, &here).await.expect(200);
+    // The second takes the place of the first; the one that asked goes on.
+    me(&switched).await.problem(401, "unauthorized");
+    for session in [&root, &again, &apart] {
+        me(session).await.expect(200);
+    }
+    let ends = "SELECT count(DISTINCT expires_at)::text FROM session
+                 WHERE ended_at IS NULL GROUP BY root_id ORDER BY count(*) DESC LIMIT 1";
+    assert_eq!(stand.database.texts(ends).await, ["1"], "it lasts no longer than its root");
+
+    // Signing out is signing out, whichever of them it is done with.
+    let body = json!({"refresh_token": again["refresh_token"]});
+    guest.post("/api/v1/auth/logout", &body).await.expect(204);
+    for session in [&root, &again] {
+        me(session).await.problem(401, "unauthorized");
+        refresh(session).await.problem(401, "invalid_refresh_token");
+    }
+    switch(&again, &there).await.problem(401, "unauthorized");
+    me(&apart).await.expect(200);
+    refresh(&apart).await.expect(200);
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test]
 async fn a_program_does_what_its_key_is_for_until_the_key_is_revoked_or_ends() {
     let stand = Stand::new().await;
     let process = stand.serve().await;

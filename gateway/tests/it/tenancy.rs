@@ -595,6 +595,20 @@ async fn ids_of_another_business_cannot_be_mixed_in() {
         assert_eq!(ours.owner.read(&path).await.expect(200)["items"], json!([]));
         assert_eq!(theirs.owner.read(&path).await.expect(200)["items"][0]["id"], json!(booked));
     }
+    // A cursor of theirs leads nowhere, and no body says whose business it is about.
+    let cursor = format!("/api/v1/customers?cursor={customer}");
+    let answer = ours.owner.read(&cursor).await;
+    assert_eq!(answer.problem(422, "invalid_request")["errors"][0]["field"], "cursor");
+    theirs.owner.read(&cursor).await.expect(200);
+    let switch = json!({"business_id": theirs.business_id});
+    ours.owner.post("/api/v1/auth/switch", &switch).await.problem(404, "not_found");
+    let mut forged = ours.booking(0, start_in(90));
+    forged["business_id"] = json!(theirs.business_id);
+    for path in ["/api/v1/public/book", "/api/v1/appointments"] {
+        unknown(&ours.owner.post(path, &forged).await, "business_id");
+    }
+    let query = format!("/api/v1/appointments?business_id={}", theirs.business_id);
+    unknown(&ours.owner.read(&query).await, "business_id");
     // Time off is found by its own staff member only.
     let away = |salon: &Salon| format!("/api/v1/business/staff/{}/time-off", salon.staff[0]);
     let entered = json!({"start": start_in(600), "end": start_in(660)});
