@@ -10,6 +10,8 @@ use crate::{
     team::{accept, invite},
 };
 
+const PASSWORDS: &str = "&action=auth.user.password_changed";
+
 async fn listed(owner: &Client, query: &str) -> Vec<Value> {
     let found = owner.read(&format!("/api/v1/audit?limit=200{query}")).await.expect(200);
     found["items"].as_array().unwrap().clone()
@@ -37,6 +39,11 @@ async fn one_of_each(stand: &Stand, salon: &Salon) -> (Value, Client) {
     let invited = invite(stand, owner, &fresh_email(), "admin", None).await;
     let joined = accept(guest, &invited.token, "correct horse").await.expect(201);
     let member = format!("/api/v1/members/{}", text(&joined["user"]["id"]));
+    let changed = json!({"current_password": "correct horse", "new_password": "battery staple"});
+    let theirs = guest.signed_in(&text(&joined["access_token"]));
+    theirs.post("/api/v1/auth/password", &changed).await.expect(204);
+    stand.addresses.caught_up().await;
+    assert_eq!(listed(owner, PASSWORDS).await[0]["subject_id"], joined["user"]["id"]);
     let staff = json!({"role": "staff", "staff_id": salon.staff[0]});
     owner.edit(Method::PATCH, &member, &staff).await.expect(200);
     owner.call(Method::DELETE, &member, None).await.expect(204);
@@ -76,6 +83,8 @@ async fn sign_ins_refusals_members_keys_and_edits_are_in_the_audit() {
     ] {
         assert!(all.iter().any(|action| action == wanted), "{wanted} is not in {all:?}");
     }
+    // Of somebody who left nobody learns what they do about their account.
+    assert_eq!(actions(owner, PASSWORDS).await, Vec::<String>::new());
     let edits = listed(owner, "&action=business.updated").await;
     assert_eq!(edits[0]["actor"], me["id"]);
     assert_eq!(edits[0]["actor_email"], me["email"]);

@@ -86,7 +86,8 @@ impl Audit {
         Self { database }
     }
 
-    /// Entries, the newest first, and where the next page begins.
+    /// Entries, the newest first, and where the next page begins. What somebody does about their account is
+    /// the business' matter only while they belong to it: they may go on with it elsewhere.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -107,6 +108,9 @@ impl Audit {
                 AND ($3::timestamptz IS NULL OR a.at < $3)
                 AND ($4::text IS NULL OR starts_with(a.event_type, $4))
                 AND ($5::text IS NULL OR e.actor = $5)
+                AND (NOT starts_with(a.event_type, 'auth.user.password')
+                     OR a.aggregate_id IN (SELECT 'user_' || replace(user_id::text, '-', '')
+                                             FROM membership WHERE business_id = $1))
                 AND ($6::timestamptz IS NULL OR (a.at, a.position) < ($6, $7))
               ORDER BY a.at DESC, a.position DESC LIMIT $8",
         )
