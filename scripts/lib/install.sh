@@ -15,6 +15,8 @@ CALENDAR_PACKAGE=ical.js@2.2.1
 NODE_AT_LEAST=18
 # shellcheck disable=SC2034
 TOOL_WHEELS="typos==1.52.0 taplo==0.9.3"
+SCHEMA_WHEEL=schemathesis==4.32.5
+SCHEMA_PYTHON_AT_LEAST=3.11
 
 # at_least VERSION WANTED: compares dotted numbers.
 at_least() {
@@ -52,13 +54,14 @@ debian_install() {
 
 # --- Python --------------------------------------------------------------------------------------------------------
 
-python_works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; }
+# python_is PYTHON VERSION: at least this one.
+python_is() { "$1" -c "import sys; sys.exit(sys.version_info < (3, ${2#3.}))" 2>/dev/null; }
 
 # Sets PYTHON, for the mail sink and the small checks.
 find_python() {
   local name
   for name in python3 python; do
-    if have "$name" && python_works "$name"; then
+    if have "$name" && python_is "$name" 3.9; then
       PYTHON=$(command -v "$name")
       return
     fi
@@ -69,39 +72,66 @@ find_python() {
     step "Installing Python 3 (Homebrew)"
     brew install python3 >>"$LOGS/install.log" 2>&1 || true
   fi
-  if ! have python3 || ! python_works python3; then
+  if ! have python3 || ! python_is python3 3.9; then
     die "Python 3.9 or newer is missing." "install Python 3 from your system's packages, then try again."
   fi
   PYTHON=$(command -v python3)
 }
 
-# wheels REQUIREMENT...: installs Python packages into the private environment, unless they are there. Sets VENV_PYTHON.
-wheels() {
-  local missing=() wheel
-  find_python
-  VENV_PYTHON=$VENV/bin/python
-  if ! "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; then
-    rm -rf "$VENV"
-    if ! "$PYTHON" -m venv "$VENV" >>"$LOGS/install.log" 2>&1; then
-      rm -rf "$VENV"
-      if have apt-get; then debian_install "Python's venv module" ", then try again" python3-venv; fi
-      # Debian's module serves Debian's Python, which may not be the first one in PATH.
-      "$PYTHON" -m venv "$VENV" >>"$LOGS/install.log" 2>&1 || /usr/bin/python3 -m venv "$VENV" >>"$LOGS/install.log" 2>&1 ||
-        die "Python cannot make a private environment (its venv module is missing)." "install python3-venv, then try again."
-    fi
-  fi
+# environment FOLDER PYTHON VERSION: a private environment of this Python, or of the one there is when that is new enough.
+environment() {
+  if "$1/bin/python" -m pip --version >/dev/null 2>&1 && python_is "$1/bin/python" "$3"; then return; fi
+  rm -rf "$1"
+  if "$2" -m venv "$1" >>"$LOGS/install.log" 2>&1; then return; fi
+  rm -rf "$1"
+  if have apt-get; then debian_install "Python's venv module" ", then try again" python3-venv; fi
+  if "$2" -m venv "$1" >>"$LOGS/install.log" 2>&1; then return; fi
+  # Debian's module serves Debian's Python, which may not be the first one in PATH.
+  if python_is /usr/bin/python3 "$3" && /usr/bin/python3 -m venv "$1" >>"$LOGS/install.log" 2>&1; then return; fi
+  die "Python cannot make a private environment (its venv module is missing)." "install python3-venv, then try again."
+}
+
+# wheels_into FOLDER REQUIREMENT...: installs Python packages into an environment, unless they are there.
+wheels_into() {
+  local folder=$1 missing=() wheel
+  shift
   for wheel in "$@"; do
     # Names in the folder of an installed package have underscores.
-    if [ -z "$(find "$VENV"/lib/python3*/site-packages -maxdepth 1 -iname "$(echo "${wheel%%==*}" | tr - _)-${wheel##*==}.dist-info" 2>/dev/null)" ]; then
+    if [ -z "$(find "$folder"/lib/python3*/site-packages -maxdepth 1 -iname "$(echo "${wheel%%==*}" | tr - _)-${wheel##*==}.dist-info" 2>/dev/null)" ]; then
       missing+=("$wheel")
     fi
   done
   if [ ${#missing[@]} -eq 0 ]; then return; fi
-  step "Installing ${missing[*]} (Python packages, into .local/venv)"
-  "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check "${missing[@]}" </dev/null >>"$LOGS/install.log" 2>&1 || {
+  step "Installing ${missing[*]} (Python packages, into ${folder#"$ROOT"/})"
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${missing[@]}" </dev/null >>"$LOGS/install.log" 2>&1 || {
     show_log_end "$LOGS/install.log"
     die "the Python packages ${missing[*]} could not be installed." "check the network, then try again."
   }
+}
+
+# wheels REQUIREMENT...: installs Python packages into the private environment, unless they are there. Sets VENV_PYTHON.
+wheels() {
+  find_python
+  # shellcheck disable=SC2034
+  VENV_PYTHON=$VENV/bin/python
+  environment "$VENV" "$PYTHON" 3.9
+  wheels_into "$VENV" "$@"
+}
+
+# schemathesis: into an environment of its own, because it brings twenty more. Sets SCHEMA_PYTHON.
+schemathesis() {
+  local folder=$LOCAL/schema-venv name python=
+  for name in python3 python python3.15 python3.14 python3.13 python3.12 python3.11; do
+    if [ -z "$python" ] && have "$name" && python_is "$name" "$SCHEMA_PYTHON_AT_LEAST"; then python=$(command -v "$name"); fi
+  done
+  if [ -z "$python" ]; then
+    die "Python $SCHEMA_PYTHON_AT_LEAST or newer is missing: schemathesis, which tries the API document out, needs it ($(python3 --version 2>&1) is here)." \
+      "install a newer Python beside it, for example the packages python3.11 and python3.11-venv, then try again."
+  fi
+  environment "$folder" "$python" "$SCHEMA_PYTHON_AT_LEAST"
+  wheels_into "$folder" "$SCHEMA_WHEEL"
+  # shellcheck disable=SC2034
+  SCHEMA_PYTHON=$folder/bin/python
 }
 
 # --- Node ----------------------------------------------------------------------------------------------------------

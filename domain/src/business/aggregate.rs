@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{ClosureId, Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
 
-const MAX_SERVICES: usize = 500;
-const MAX_STAFF: usize = 500;
+pub(super) const MAX_SERVICES: usize = 500;
+pub(super) const MAX_STAFF: usize = 500;
 const MAX_CLOSURES: usize = 366;
 const MAX_RESOURCES: usize = 500;
 

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use super::{BookingPolicy, IntakeFields, Limits, ResourceNeed, Skills, policy, same};
+use super::{
+    BookingPolicy, IntakeFields, Limits, ResourceNeed, Skills, aggregate::MAX_STAFF, policy, same,
+};
 use crate::{Currency, Fields, Money, StaffId};
 
 /// Something that can be booked.
@@ -182,6 +184,12 @@ impl Service {
             self.price.currency == currency,
             "price.currency",
             format!("must be the currency of the business, {currency}"),
+        );
+        let named = self.staff_ids.as_ref().map_or(0, Vec::len);
+        fields.check(
+            named <= MAX_STAFF,
+            "staff_ids",
+            format!("must have at most {MAX_STAFF} items"),
         );
         for (i, staff_id) in self.staff_ids.iter().flatten().enumerate() {
             fields.check(

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, Skills};
+use super::{Limits, Skills, aggregate::MAX_SERVICES};
 use crate::{Fields, ServiceId};
 
 /// Somebody who takes appointments. Their e-mail address is kept outside the events.
@@ -78,6 +78,12 @@ impl StaffMember {
         if let Some(kind) = &self.kind {
             fields.line("kind", kind, 60);
         }
+        let named = self.service_ids.as_ref().map_or(0, Vec::len);
+        fields.check(
+            named <= MAX_SERVICES,
+            "service_ids",
+            format!("must have at most {MAX_SERVICES} items"),
+        );
         for (i, service_id) in self.service_ids.iter().flatten().enumerate() {
             fields.check(
                 known(*service_id),

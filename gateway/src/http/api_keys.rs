@@ -30,9 +30,9 @@ use super::{
 pub(crate) struct ApiKeyRequest {
     /// What you call it.
     name: String,
-    /// What may be done with it.
+    /// What may be done with it: each once.
     #[schema(value_type = Vec<String>)]
-    scopes: BTreeSet<Scope>,
+    scopes: Vec<Scope>,
     /// Until when; for ever when absent.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Instant>,
@@ -50,6 +50,7 @@ pub(crate) struct ApiKeyCreated {
 
 /// A key, without the key itself.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ApiKey)]
 pub(crate) struct ApiKeyItem {
     #[schema(value_type = String)]
     id: ApiKeyId,
@@ -103,10 +104,14 @@ pub(crate) async fn create(
     State(api): State<Api>,
     extract::Json(request): extract::Json<ApiKeyRequest>,
 ) -> Result<Written<ApiKeyCreated>, Problem> {
+    let scopes: BTreeSet<Scope> = request.scopes.iter().copied().collect();
+    if scopes.len() < request.scopes.len() {
+        return Err(Problem::invalid_field("scopes", "must name each once"));
+    }
     let context = context::command(person.business_id, person.actor());
     let create = CreateApiKey {
         name: request.name,
-        scopes: request.scopes,
+        scopes,
         expires_at: request.expires_at.map(|at| at.0),
         by: person.user_id,
     };

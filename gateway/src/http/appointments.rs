@@ -116,6 +116,7 @@ impl From<AgendaRow> for ListedAppointment {
 
 /// An appointment with all that is known of it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Appointment)]
 pub(crate) struct AppointmentAnswer {
     #[schema(value_type = String)]
     id: AppointmentId,

@@ -42,6 +42,7 @@ pub(crate) struct AuditQuery {
 
 /// Something that somebody did.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub(crate) struct AuditItem {
     /// Names the event.
     #[schema(value_type = String, format = "uuid")]
@@ -99,7 +100,7 @@ pub(crate) async fn list(
     let after = after
         .map_err(|()| Problem::invalid_field("cursor", "must be `next` of the page before"))?;
     for (name, text) in [("action", &query.action), ("actor", &query.actor)] {
-        if text.as_ref().is_some_and(|text| text.len() > 100 || text.contains('\0')) {
+        if text.as_ref().is_some_and(|text| text.chars().count() > 100 || text.contains('\0')) {
             return Err(Problem::invalid_field(name, "must be at most 100 characters"));
         }
     }

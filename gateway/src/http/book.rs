@@ -27,7 +27,7 @@ use super::{
     intake::SubjectBody,
     reschedule::{Rule, waived},
     series::{Recurrence, SeriesAnswer},
-    shape::{self, Instant, maybe_object, object, objects},
+    shape::{self, AtMost, Instant, maybe_object, object, objects},
     slots::SlotAnswer,
 };
 
@@ -111,7 +111,8 @@ pub(crate) struct CreateRequest {
     idempotency_key: Option<String>,
     /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
     #[serde(default, rename = "override")]
-    waived: Vec<Rule>,
+    #[schema(value_type = Vec<Rule>)]
+    waived: AtMost<Rule, 2>,
 }
 
 impl CreateRequest {
@@ -129,7 +130,7 @@ impl CreateRequest {
             recurrence: self.recurrence,
             idempotency_key: self.idempotency_key,
         };
-        (book, self.waived)
+        (book, self.waived.0)
     }
 }
 
@@ -148,6 +149,7 @@ pub(crate) struct AlsoRequest {
 /// Who comes.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Guest)]
 pub(crate) struct Customer {
     pub(super) name: String,
     pub(super) email: Option<String>,

@@ -10,6 +10,9 @@ use super::{Api, Problem};
 const ACCESS: &str = "__Host-apptremind-access";
 const REFRESH: &str = "__Host-apptremind-refresh";
 
+/// Characters of a refresh token at most; ours are shorter.
+const LONGEST: usize = 200;
+
 /// By what somebody says who they are.
 #[derive(Debug)]
 pub(super) enum Credential {
@@ -74,6 +77,10 @@ pub(super) fn refresh_token(
     api: &Api,
 ) -> Result<(String, bool), Problem> {
     if let Some(token) = body {
+        if token.chars().count() > LONGEST {
+            let rule = format!("must be at most {LONGEST} characters");
+            return Err(Problem::invalid_field("refresh_token", rule));
+        }
         return Ok((token, false));
     }
     let missing = || Problem::invalid_field("refresh_token", "missing field `refresh_token`");

@@ -23,6 +23,7 @@ const MOST_AFFECTED: u32 = 1_000;
 
 /// Local dates on which the whole business is closed.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Closure)]
 pub(crate) struct ClosureAnswer {
     #[schema(value_type = String)]
     id: ClosureId,

@@ -70,7 +70,7 @@ impl From<CustomerRow> for ListedCustomer {
 
 /// A customer with what became of their visits.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({
+#[schema(as = Customer, example = json!({
     "id": "cust_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "name": "Ada Guest", "email": "ada@example.com",
     "phone": "+1 555 0100", "created_at": "2026-03-01T09:00:00Z", "notes": "prefers mornings",
     "visits": {"booked": 1, "completed": 4, "no_show": 1}, "first_visit": "2026-03-02T14:00:00Z",

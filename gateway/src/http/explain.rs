@@ -77,7 +77,7 @@ pub(crate) struct AsOfParameters {
         "event_id": "0198c5a2-b7f0-7c3d-8e4f-5a6b7c8d9e0f", "since": "2026-02-20T10:12:30Z",
     }],
     "nearest": [],
-    "position": "1042.77",
+    "position": "5a2-f0",
 }))]
 pub(crate) struct ExplainAnswer {
     /// Nothing speaks against it.

@@ -194,13 +194,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         })?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let Object(value) = match serde_path_to_error::deserialize(&mut json) {
-            Ok(value) => value,
+            Ok(value) => {
+                json.end().map_err(|error| malformed(&error))?;
+                value
+            }
             Err(error) => match with_whole_numbers(&error, &bytes) {
                 Some(value) => serde_path_to_error::deserialize(value).map_err(refused)?,
                 None => return Err(refused(error)),
             },
         };
-        json.end().map_err(|error| malformed(&error))?;
         Ok(Self(value))
     }
 }

@@ -26,6 +26,7 @@ use super::{
 /// What somebody may do in a business.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = Role)]
 pub(crate) enum RoleBody {
     /// Everything.
     Owner,
@@ -57,6 +58,7 @@ impl From<Role> for RoleBody {
 
 /// Somebody who belongs to the business.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Member)]
 pub(crate) struct MemberItem {
     #[schema(value_type = String)]
     user_id: UserId,
@@ -180,6 +182,7 @@ pub(crate) struct InviteRequest {
 
 /// An invitation that can be accepted.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Invitation)]
 pub(crate) struct InvitationAnswer {
     #[schema(value_type = String)]
     id: InvitationId,

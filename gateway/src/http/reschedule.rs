@@ -21,6 +21,7 @@ use super::{
     context,
     extract::{Id, Json, Member},
     series::{self, ScopeBody},
+    shape::AtMost,
 };
 
 /// To when, and to whom.
@@ -35,7 +36,8 @@ pub(crate) struct RescheduleRequest {
     staff_id: Option<StaffId>,
     /// Rules to set aside, of `min_notice` and `outside_hours`. That the time is free never is.
     #[serde(default, rename = "override")]
-    waived: Vec<Rule>,
+    #[schema(value_type = Vec<Rule>)]
+    waived: AtMost<Rule, 2>,
     /// Of a series, also others: they move by as many days, to the same time of day; all that are
     /// meant and still to come, or none.
     #[serde(default)]
@@ -120,14 +122,14 @@ pub(crate) async fn reschedule(
         appointment_id: id,
         start: book::start(&request.start)?,
         staff_id: request.staff_id,
-        waived: waived(&request.waived),
+        waived: waived(&request.waived.0),
         seen: None,
     };
     api.check_change(member, id, request.scope.is_one()).await?;
     if let Some(staff_id) = request.staff_id {
         member.check_calendar(staff_id)?;
     }
-    if !request.waived.is_empty() && member.kept_to()?.is_some() {
+    if !request.waived.0.is_empty() && member.kept_to()?.is_some() {
         return Err(Problem::not_yours());
     }
     let context = context::command(member.business_id, member.actor());

@@ -15,7 +15,7 @@ use super::{
 
 /// A room, a table, a van: what visits need besides people.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({
+#[schema(as = Resource, example = json!({
     "id": "res_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "name": "Room 1", "kind": "room", "capacity": 1,
 }))]
 pub(crate) struct ResourceAnswer {

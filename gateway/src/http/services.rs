@@ -17,6 +17,7 @@ use super::{
 
 /// A service.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Service)]
 pub(crate) struct ServiceAnswer {
     #[schema(value_type = String)]
     pub(super) id: ServiceId,

@@ -21,6 +21,7 @@ use super::{
 
 /// A sign-in that lasts.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
 pub(crate) struct SessionItem {
     #[schema(value_type = String)]
     id: LoginId,
@@ -94,6 +95,9 @@ pub(crate) async fn end_others(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Characters of an address at most (RFC 5321, 4.5.3.1.3).
+const LONGEST_EMAIL: usize = 254;
+
 /// Whose password is to be replaced.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -151,9 +155,12 @@ pub(crate) async fn ask(
     State(api): State<Api>,
     extract::Json(request): extract::Json<ResetRequest>,
 ) -> Result<StatusCode, Problem> {
+    if request.email.chars().count() > LONGEST_EMAIL {
+        let rule = format!("must be at most {LONGEST_EMAIL} characters");
+        return Err(Problem::invalid_field("email", rule));
+    }
     // Nobody has an address like these; the answer is the same.
-    let mut email = request.email.replace('\0', "\u{fffd}");
-    email.truncate(email.floor_char_boundary(300));
+    let email = request.email.replace('\0', "\u{fffd}");
     let (caller, origin) = (context::caller(), context::origin());
     api.identity.ask_for_reset(&email, &caller, &origin).await.map_err(password_refused)?;
     Ok(StatusCode::ACCEPTED)
@@ -191,6 +198,7 @@ pub(crate) async fn change_password(
 
 /// A business that somebody belongs to.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Business)]
 pub(crate) struct BusinessItem {
     #[schema(value_type = String)]
     id: BusinessId,

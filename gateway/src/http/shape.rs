@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use jiff::{Timestamp, civil::DateTime};
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// Years that calendars and tables can hold. Nobody books outside them.
@@ -76,6 +76,26 @@ pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 ) -> Result<Vec<T>, D::Error> {
     let all = Vec::<Object<T>>::deserialize(deserializer)?;
     Ok(all.into_iter().map(|object| object.0).collect())
+}
+
+/// A list of at most so many.
+#[derive(Debug)]
+pub(crate) struct AtMost<T, const MOST: usize>(pub(crate) Vec<T>);
+
+impl<T, const MOST: usize> Default for AtMost<T, MOST> {
+    fn default() -> Self {
+        Self(vec![])
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let all = Vec::deserialize(deserializer)?;
+        if all.len() > MOST {
+            return Err(Error::custom(format!("must have at most {MOST} items")));
+        }
+        Ok(Self(all))
+    }
 }
 
 /// For a field that is a list of objects when it is there; takes `#[serde(default)]` besides.

@@ -16,6 +16,7 @@ use super::{
 
 /// Somebody who takes appointments.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Staff)]
 pub(crate) struct StaffAnswer {
     #[schema(value_type = String)]
     id: StaffId,

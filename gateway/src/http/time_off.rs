@@ -16,6 +16,7 @@ use super::{
 
 /// An absence.
 #[derive(Serialize, ToSchema)]
+#[schema(as = TimeOff)]
 pub(crate) struct TimeOffAnswer {
     #[schema(value_type = String)]
     id: TimeOffId,

@@ -97,6 +97,7 @@ pub(crate) struct GuestEntry {
 
 /// An entry, as the business sees it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = WaitlistEntry)]
 pub(crate) struct EntryAnswer {
     #[schema(value_type = String)]
     id: WaitlistId,

@@ -1,5 +1,15 @@
 //! The API document: what every operation has in common is said here, once.
 
+mod answers;
+mod bodies;
+mod examples;
+mod headers;
+mod links;
+mod parameters;
+mod rule;
+mod schemas;
+mod words;
+
 use axum::http::StatusCode;
 use utoipa::{
     Modify, OpenApi as _,
@@ -12,6 +22,7 @@ use utoipa::{
     },
 };
 
+use self::{examples::Examples, parameters::Parameters};
 use super::permission::{self, Access, Staff};
 
 #[derive(utoipa::OpenApi)]
@@ -56,7 +67,15 @@ pub(super) fn empty() -> OpenApi {
 }
 
 /// The document once it has every operation.
-pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+pub(super) fn complete(document: OpenApi) -> OpenApi {
+    completed(document).0
+}
+
+/// Beside the document the rules and examples that belong to nothing in it: a test sees to it that there are
+/// none.
+fn completed(mut document: OpenApi) -> (OpenApi, Vec<String>) {
+    let mut idle = schemas::complete(&mut document.components.get_or_insert_default().schemas);
+    let (mut parameters, mut examples) = (Parameters::default(), Examples::read());
     for (name, path) in &mut document.paths.paths {
         let PathItem { get, put, post, delete, patch, .. } = path;
         let methods =
@@ -66,9 +85,15 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             secure(operation, permission::access(method, name));
             add_common_problems(name, operation);
             describe(operation);
+            parameters.complete(name, operation);
+            headers::complete(name, method, operation);
+            links::complete(operation);
+            examples.complete(operation);
         }
     }
-    document
+    idle.extend(parameters.idle());
+    idle.extend(examples.idle());
+    (document, idle)
 }
 
 /// Who may call it, as the table of permissions says.
@@ -99,6 +124,7 @@ fn secure(operation: &mut Operation, access: Option<Access>) {
 }
 
 const PROBLEM: &str = "#/components/schemas/Problem";
+const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What reading a request can answer, before the operation itself begins: handlers name only the rest.
 fn add_common_problems(path: &str, operation: &mut Operation) {
@@ -136,8 +162,6 @@ fn add_common_problems(path: &str, operation: &mut Operation) {
     }
 }
 
-const PROBLEM_JSON: &str = "application/problem+json";
-
 /// Puts the status into words, and problems under their own content type.
 fn describe(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
@@ -157,5 +181,16 @@ fn describe(operation: &mut Operation) {
         {
             response.content.insert(PROBLEM_JSON.to_owned(), content);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_and_example_belongs_to_something() {
+        let (_, idle) = completed(crate::http::routes().into_openapi());
+        assert_eq!(idle, Vec::<String>::new());
     }
 }
