@@ -35,10 +35,13 @@ impl<E> CommandError<E> {
 
 impl<E> From<CommitError> for CommandError<E> {
     fn from(error: CommitError) -> Self {
-        if let CommitError::Store(error) = error {
-            Self::store(error)
-        } else {
-            Self::Store(error.into())
+        match error {
+            CommitError::Store(error) => Self::store(error),
+            CommitError::Conflict => Self::Conflict,
+            CommitError::TimeReserved
+            | CommitError::Repeat
+            | CommitError::Limit { .. }
+            | CommitError::Taken { .. } => Self::Store(error.into()),
         }
     }
 }
@@ -83,6 +86,7 @@ impl<E> From<sqlx::Error> for Attempt<E> {
 
 impl<E> From<sqlx::Error> for CommandError<E> {
     fn from(error: sqlx::Error) -> Self {
-        Self::store(error.into())
+        // Sorted: a deadlock is worth another try.
+        CommitError::from(error).into()
     }
 }

@@ -24,7 +24,7 @@ const MOST: i64 = 50;
 /// What is known of a key is looked up again after this: a revoked one is good no longer.
 const KNOWN_FOR: Duration = Duration::from_secs(2);
 /// Whoever came with a good key is not taken for somebody who guesses for so long.
-const TRUSTED_FOR: Duration = Duration::from_secs(600);
+const TRUSTED_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// So many are known at once.
 const KNOWN: u64 = 10_000;
 /// What every key begins with, so that it is recognised where it should not be.

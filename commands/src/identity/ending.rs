@@ -82,7 +82,7 @@ struct Ending {
 /// Which sessions end.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Which {
-    /// This one.
+    /// This one, and all of the same sign-in.
     One(LoginId),
     /// All of a user, but perhaps one.
     OfUser(UserId, Option<LoginId>),
@@ -90,6 +90,78 @@ pub(super) enum Which {
     OfMember(UserId, BusinessId),
     /// What was opened in a business from the same sign-in as this one, but not this one itself.
     Beside(LoginId, BusinessId),
+}
+
+impl Which {
+    /// Those that go on so far.
+    async fn find<'e>(
+        self,
+        executor: impl sqlx::PgExecutor<'e>,
+    ) -> Result<Vec<Ending>, sqlx::Error> {
+        let (root, user, but, business) = match self {
+            Self::One(id) => (Some(id), None, None, None),
+            Self::OfUser(user, but) => (None, Some(user), but, None),
+            Self::OfMember(user, business) => (None, Some(user), None, Some(business)),
+            Self::Beside(id, business) => (Some(id), None, Some(id), Some(business)),
+        };
+        let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
+            "SELECT session_id, business_id FROM session
+              WHERE ended_at IS NULL
+                AND ($1::uuid IS NULL
+                     OR coalesce(root_id, session_id)
+                        = (SELECT coalesce(root_id, session_id) FROM session WHERE session_id = $1))
+                AND ($2::uuid IS NULL OR user_id = $2) AND ($3::uuid IS NULL OR session_id <> $3)
+                AND ($4::uuid IS NULL OR business_id = $4)
+              ORDER BY business_id, session_id LIMIT 1000",
+        )
+        .bind(root.map(LoginId::uuid))
+        .bind(user.map(UserId::uuid))
+        .bind(but.map(LoginId::uuid))
+        .bind(business.map(BusinessId::uuid))
+        .fetch_all(executor)
+        .await?;
+        let ending = rows.into_iter().map(|(session, business)| Ending {
+            session_id: LoginId::new(session),
+            business_id: BusinessId::new(business),
+        });
+        Ok(ending.collect())
+    }
+
+    /// [`lock_user`] of whose they are.
+    async fn lock(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let id = match self {
+            Self::OfUser(user, _) | Self::OfMember(user, _) => user,
+            Self::One(id) | Self::Beside(id, _) => {
+                let user = sqlx::query_scalar("SELECT user_id FROM session WHERE session_id = $1")
+                    .bind(id.uuid())
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                let Some(user) = user else { return Ok(()) };
+                UserId::new(user)
+            }
+        };
+        lock_user(connection, id, None).await?;
+        Ok(())
+    }
+}
+
+/// Lets one transaction at a time open or end sessions of a user: nothing is opened unseen while something ends.
+/// It comes after the events and before members, tokens and sessions, whoever locks. False when the user has
+/// another password than this one by now.
+pub(super) async fn lock_user(
+    connection: &mut PgConnection,
+    user_id: UserId,
+    password_hash: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    let there: Option<i32> = sqlx::query_scalar(
+        "SELECT 1 FROM app_user
+          WHERE user_id = $1 AND ($2::text IS NULL OR password_hash = $2) FOR NO KEY UPDATE",
+    )
+    .bind(user_id.uuid())
+    .bind(password_hash)
+    .fetch_optional(connection)
+    .await?;
+    Ok(there.is_some())
 }
 
 /// The sessions that end with what is being written.
@@ -169,12 +241,14 @@ impl Identity {
             if !units.is_empty() {
                 writing.append_all(&units).await?;
             }
+            which.lock(writing.connection()).await?;
             self.close(writing.connection(), &ending).await?;
+            let late = self.sweep(writing.connection(), which).await?;
             writing.commit().await?;
-            Ok(ending)
+            Ok([ending, late])
         };
-        let ending = crate::again::until_decided("end_session", attempt, |_| None).await?;
-        self.forget(&ending);
+        let ended = crate::again::until_decided("end_session", attempt, |_| None).await?;
+        ended.iter().for_each(|ending| self.forget(ending));
         Ok(())
     }
 
@@ -188,35 +262,7 @@ impl Identity {
         actor: Actor,
     ) -> Result<Endings, crate::error::Attempt<E>> {
         let log = self.commands.log();
-        let (one, user, but, business) = match which {
-            Which::One(id) => (Some(id), None, None, None),
-            Which::OfUser(user, but) => (None, Some(user), but, None),
-            Which::OfMember(user, business) => (None, Some(user), None, Some(business)),
-            Which::Beside(id, business) => (Some(id), None, Some(id), Some(business)),
-        };
-        let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "SELECT session_id, business_id FROM session
-              WHERE ended_at IS NULL
-                AND ($1::uuid IS NULL
-                     OR root_id = (SELECT root_id FROM session WHERE session_id = $1))
-                AND ($2::uuid IS NULL OR user_id = $2) AND ($3::uuid IS NULL OR session_id <> $3)
-                AND ($5::uuid IS NULL
-                     OR root_id <> (SELECT root_id FROM session WHERE session_id = $5))
-                AND ($4::uuid IS NULL OR business_id = $4)
-              ORDER BY business_id, session_id LIMIT 1000",
-        )
-        .bind(one.map(LoginId::uuid))
-        .bind(user.map(UserId::uuid))
-        .bind(but.map(LoginId::uuid))
-        .bind(business.map(BusinessId::uuid))
-        .bind(if let Which::OfUser(_, but) = which { but.map(LoginId::uuid) } else { None })
-        .fetch_all(log.database().system())
-        .await?;
-        let ending = rows.into_iter().map(|(session, business)| Ending {
-            session_id: LoginId::new(session),
-            business_id: BusinessId::new(business),
-        });
-        let ending: Vec<Ending> = ending.collect();
+        let ending = which.find(log.database().system()).await?;
         for theirs in ending.chunk_by(|a, b| a.business_id == b.business_id) {
             let Some(first) = theirs.first() else { continue };
             let business_id = first.business_id;
@@ -266,26 +312,17 @@ impl Identity {
         Ok(())
     }
 
-    /// Ends whatever sessions of a user were opened since those that end were read; they have no event of their
-    /// own, for they never were of use. In the transaction that took away what they rest on.
+    /// Ends also what was opened since those that end were read; it has no event of its own, for it never was of
+    /// use. In the transaction of those, which holds [`lock_user`].
     pub(super) async fn sweep(
         &self,
         connection: &mut PgConnection,
-        (user_id, business_id, but): (UserId, Option<BusinessId>, Option<LoginId>),
+        which: Which,
     ) -> Result<Endings, sqlx::Error> {
-        let ids: Vec<Uuid> = sqlx::query_scalar(
-            "UPDATE session SET ended_at = clock_timestamp(), voided_at = clock_timestamp()
-              WHERE user_id = $1 AND ended_at IS NULL AND ($2::uuid IS NULL OR business_id = $2)
-                AND ($3::uuid IS NULL
-                     OR root_id <> (SELECT root_id FROM session WHERE session_id = $3))
-             RETURNING session_id",
-        )
-        .bind(user_id.uuid())
-        .bind(business_id.map(BusinessId::uuid))
-        .bind(but.map(LoginId::uuid))
-        .fetch_all(connection)
-        .await?;
-        Ok(Endings(ids.into_iter().map(LoginId::new).collect()))
+        let late = which.find(&mut *connection).await?;
+        let late = Endings(late.into_iter().map(|ending| ending.session_id).collect());
+        self.close(connection, &late).await?;
+        Ok(late)
     }
 
     /// Takes no more access tokens of sessions that ended; others learn of it within seconds.
@@ -316,20 +353,24 @@ impl Identity {
         Ok(Endings(ids.into_iter().map(LoginId::new).collect()))
     }
 
-    /// Ends the oldest sessions of a user who has too many.
+    /// Ends the oldest sessions of a user who has too many, but not the sign-in of the one that was just opened.
     pub(super) async fn end_surplus<E>(
         &self,
         entrant: Entrant,
+        new: LoginId,
         origin: &Origin,
     ) -> Result<(), CommandError<E>> {
         let surplus: Vec<Uuid> = sqlx::query_scalar(
             "SELECT session_id FROM session
               WHERE user_id = $1 AND business_id = $2 AND ended_at IS NULL
-              ORDER BY opened_at DESC, session_id OFFSET $3 LIMIT 10",
+                AND coalesce(root_id, session_id)
+                    <> (SELECT coalesce(root_id, session_id) FROM session WHERE session_id = $4)
+              ORDER BY opened_at DESC, session_id OFFSET $3 - 1 LIMIT 10",
         )
         .bind(entrant.user_id.uuid())
         .bind(entrant.business_id.uuid())
         .bind(MOST)
+        .bind(new.uuid())
         .fetch_all(self.commands.log().database().system())
         .await?;
         for id in surplus {

@@ -89,9 +89,26 @@ impl Identity {
             note("throttled");
             return Err(CommandError::Refused(LoginRefused::TooMany(used_up)));
         }
+        // Once more when the password or what they are was changed meanwhile.
+        for _ in 0..3 {
+            match self.try_login(email, &password, &tries, (caller, origin)).await {
+                Err(CommandError::Conflict) => {}
+                done => return done,
+            }
+        }
+        Err(CommandError::Conflict)
+    }
+
+    async fn try_login(
+        &self,
+        email: &str,
+        password: &str,
+        tries: &[(Quota, Vec<u8>); 3],
+        (caller, origin): (&Caller, &Origin),
+    ) -> Result<Session, CommandError<LoginRefused>> {
         let known = self.find_user(email).await?;
         let hash = known.as_ref().map(|known| known.hash.clone());
-        let checked = self.passwords.verify(password.clone(), hash).await?;
+        let checked = self.passwords.verify(password.to_owned(), hash).await?;
         let Some(known) = known.filter(|_| checked != Checked::Wrong) else {
             note("refused");
             self.note_refusal(email, origin);
@@ -102,10 +119,11 @@ impl Identity {
             return Err(CommandError::Refused(LoginRefused::NoBusiness));
         };
         // Whoever knows the password has not been guessing. What came from the network stays counted.
-        let [network_account, account, _] = tries;
-        quota::clear(database, &[network_account, account]).await?;
+        quota::clear(self.commands.log().database(), &tries[..2]).await?;
         let hash = match checked {
-            Checked::Outdated => self.rehash(known.user_id, password, known.hash).await?,
+            Checked::Outdated => {
+                self.rehash(known.user_id, password.to_owned(), known.hash).await?
+            }
             Checked::Right | Checked::Wrong => known.hash,
         };
         let entrant = Entrant { user_id: known.user_id, business_id, place };
@@ -131,6 +149,7 @@ impl Identity {
             origin: origin.clone(),
         });
         let opening = session::open(&mut unit, entrant, means)?;
+        let new = opening.bearer.session_id;
         let mut writing = self.commands.log().begin_system().await?;
         writing.append(&unit).await?;
         let session = self.write_session(writing.connection(), opening, proof, caller).await?;
@@ -140,7 +159,7 @@ impl Identity {
             .execute(writing.connection())
             .await?;
         writing.commit().await?;
-        self.end_surplus(entrant, origin).await?;
+        self.end_surplus(entrant, new, origin).await?;
         Ok(session)
     }
 

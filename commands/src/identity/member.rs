@@ -16,7 +16,7 @@ use streams::{
 
 use super::{
     Caller, Identity, Session,
-    ending::Which,
+    ending::{Which, lock_user},
     invitation::{NoCalendar, is_taken},
     session::{Entrant, Proof, place},
 };
@@ -235,14 +235,14 @@ impl Identity {
         let ending = self.ending(&mut units, which, reason, &context.origin, actor).await?;
         let mut writing = self.commands.log().begin_system().await?;
         let position = writing.append_all(&units).await?;
+        lock_user(writing.connection(), user_id, None).await?;
         sqlx::query("DELETE FROM membership WHERE user_id = $1 AND business_id = $2")
             .bind(user_id.uuid())
             .bind(business_id.uuid())
             .execute(writing.connection())
             .await?;
         self.close(writing.connection(), &ending).await?;
-        let theirs = (user_id, Some(business_id), None);
-        let late = self.sweep(writing.connection(), theirs).await?;
+        let late = self.sweep(writing.connection(), which).await?;
         writing.commit().await?;
         self.forget(&ending);
         self.forget(&late);
@@ -342,11 +342,19 @@ impl Identity {
         caller: &Caller,
         origin: &Origin,
     ) -> Result<Session, CommandError<MemberRefused>> {
-        let account = self.account(user_id, business_id).await?;
-        let place = account.ok_or(CommandError::Refused(MemberRefused::NotFound))?.place;
         let beside = Which::Beside(from, business_id);
         self.end(beside, EndReason::EndedByUser, origin, Actor::User(user_id)).await?;
-        let entrant = Entrant { user_id, business_id, place };
-        self.sign_in(entrant, Means::Session, Proof::Session(from), caller, origin).await
+        // Once more when what they are was changed meanwhile.
+        for _ in 0..3 {
+            let account = self.account(user_id, business_id).await?;
+            let place = account.ok_or(CommandError::Refused(MemberRefused::NotFound))?.place;
+            let entrant = Entrant { user_id, business_id, place };
+            let proof = Proof::Session(from);
+            match self.sign_in(entrant, Means::Session, proof, caller, origin).await {
+                Err(CommandError::Conflict) => {}
+                done => return done,
+            }
+        }
+        Err(CommandError::Conflict)
     }
 }

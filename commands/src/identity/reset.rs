@@ -7,14 +7,19 @@ use domain::{
 };
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 use streams::{
     Actor, BoxError, CommandContext, Origin, clock,
     log::{CommitError, Loaded, StreamKey, UnitOfWork},
 };
 use uuid::Uuid;
 
-use super::{Caller, Identity, Links, ending::Which, password::Checked, session::hash};
+use super::{
+    Caller, Identity, Links,
+    ending::{Which, lock_user},
+    password::Checked,
+    session::hash,
+};
 use crate::{
     CommandError, Commands, Done, Quota, UsedUp,
     again::until_decided,
@@ -63,11 +68,10 @@ struct Replacing {
     by: By,
 }
 
-#[derive(Clone, Copy)]
 enum By {
     Link(ResetId),
-    /// That session goes on.
-    Holder(LoginId),
+    /// That session goes on; with the hash that the old password was checked against.
+    Holder(LoginId, String),
 }
 
 impl Identity {
@@ -154,12 +158,14 @@ impl Identity {
             .bind(user_id.uuid());
         let known: Option<String> =
             database.within(query.fetch_optional(database.system())).await?;
-        if self.passwords.verify(current, known).await? == Checked::Wrong {
-            return Err(CommandError::Refused(PasswordRefused::WrongPassword));
+        let wrong = CommandError::Refused(PasswordRefused::WrongPassword);
+        let Some(known) = known else { return Err(wrong) };
+        if self.passwords.verify(current, Some(known.clone())).await? == Checked::Wrong {
+            return Err(wrong);
         }
         quota::clear(database, &[tries]).await?;
         let hash = self.passwords.hash(password).await?;
-        self.replace(Replacing { user_id, hash, by: By::Holder(session_id) }, origin).await
+        self.replace(Replacing { user_id, hash, by: By::Holder(session_id, known) }, origin).await
     }
 
     async fn replace(
@@ -185,7 +191,7 @@ impl Identity {
         let user = load(&self.commands, business_id, *user_id).await?;
         let (by_reset, but) = match by {
             By::Link(_) => (true, None),
-            By::Holder(session_id) => (false, Some(*session_id)),
+            By::Holder(session_id, _) => (false, Some(*session_id)),
         };
         let (actor, now) = (Actor::User(*user_id), clock::now());
         let context = CommandContext { business_id, actor, now, origin: origin.clone() };
@@ -210,25 +216,50 @@ impl Identity {
                 return Err(spent());
             }
         }
-        // Other links that were mailed are for the password that is no more.
-        for statement in [
-            "UPDATE app_user SET password_hash = $2 WHERE user_id = $1",
-            "UPDATE password_reset SET spent_at = now()
-              WHERE user_id = $1 AND spent_at IS NULL AND $2 IS NOT NULL",
-        ] {
-            sqlx::query(statement)
-                .bind(user_id.uuid())
-                .bind(hash)
-                .execute(writing.connection())
-                .await?;
+        if !still(writing.connection(), *user_id, by).await? {
+            return Err(Attempt::Refused(PasswordRefused::WrongPassword));
         }
+        sqlx::query("UPDATE app_user SET password_hash = $2 WHERE user_id = $1")
+            .bind(user_id.uuid())
+            .bind(hash)
+            .execute(writing.connection())
+            .await?;
+        // Other links that were mailed are for the password that is no more.
+        sqlx::query(
+            "UPDATE password_reset SET spent_at = now() WHERE user_id = $1 AND spent_at IS NULL",
+        )
+        .bind(user_id.uuid())
+        .execute(writing.connection())
+        .await?;
         self.close(writing.connection(), &ending).await?;
-        let late = self.sweep(writing.connection(), (*user_id, None, but)).await?;
+        let late = self.sweep(writing.connection(), which).await?;
         writing.commit().await?;
         self.forget(&ending);
         self.forget(&late);
         Ok(Done::new((), position))
     }
+}
+
+/// Whether what was checked still holds, under [`lock_user`]: whoever replaced the password meanwhile, or ended
+/// the session that asks, was first.
+async fn still(
+    connection: &mut PgConnection,
+    user_id: UserId,
+    by: &By,
+) -> Result<bool, sqlx::Error> {
+    let (session_id, known) = match by {
+        By::Link(_) => return lock_user(connection, user_id, None).await,
+        By::Holder(session_id, known) => (session_id, known),
+    };
+    if !lock_user(connection, user_id, Some(known)).await? {
+        return Ok(false);
+    }
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM session WHERE session_id = $1 AND ended_at IS NULL)",
+    )
+    .bind(session_id.uuid())
+    .fetch_one(connection)
+    .await
 }
 
 /// The business in which the stream of a user lies: the first that they belonged to.

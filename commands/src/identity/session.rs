@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Caller, Identity, LoginRefused, Session, Tokens,
-    ending::{FOR_EVER, Which},
+    ending::{FOR_EVER, Which, lock_user},
     token::Bearer,
 };
 use crate::CommandError;
@@ -126,7 +126,8 @@ impl Identity {
             "INSERT INTO session (session_id, root_id, user_id, business_id, opened_at, used_at,
                                   expires_at, user_agent, network)
              SELECT $1, $9, m.user_id, m.business_id, $4, $4, $5, $6, $7 FROM membership m
-              WHERE m.user_id = $2 AND m.business_id = $3 AND m.role = $8 FOR SHARE",
+              WHERE m.user_id = $2 AND m.business_id = $3 AND m.role = $8
+                AND m.staff_id IS NOT DISTINCT FROM $10 FOR SHARE",
         )
         .bind(bearer.session_id.uuid())
         .bind(bearer.user_id.uuid())
@@ -136,7 +137,8 @@ impl Identity {
         .bind(caller.shown_agent())
         .bind(caller.masked())
         .bind(bearer.place.role.as_str())
-        .bind(root.uuid())
+        .bind(root.map(LoginId::uuid))
+        .bind(bearer.place.staff_id.map(domain::StaffId::uuid))
         .execute(&mut *connection)
         .await?;
         if written.rows_affected() == 0 {
@@ -146,33 +148,29 @@ impl Identity {
         self.session(bearer, refresh_token, now)
     }
 
-    /// The sign-in that a new session comes from, and until when it lasts. What it rests on is locked: a new
-    /// password, or the end of that session, comes before or after, and not between.
+    /// The sign-in that a new session comes from, unless it is one itself, and until when it lasts. What it
+    /// rests on is looked at under [`lock_user`]: a new password, or the end of that session, comes before or
+    /// after, and not between.
     async fn proven<E>(
         &self,
         connection: &mut PgConnection,
         bearer: Bearer,
         proof: Proof<'_>,
         now: Timestamp,
-    ) -> Result<(LoginId, Timestamp), CommandError<E>> {
-        let own = (bearer.session_id, now + self.policy.session_lifetime);
+    ) -> Result<(Option<LoginId>, Timestamp), CommandError<E>> {
+        let own = (None, now + self.policy.session_lifetime);
         match proof {
             Proof::Here => Ok(own),
             Proof::Password(hash) => {
-                let same: Option<i32> = sqlx::query_scalar(
-                    "SELECT 1 FROM app_user WHERE user_id = $1 AND password_hash = $2 FOR SHARE",
-                )
-                .bind(bearer.user_id.uuid())
-                .bind(hash)
-                .fetch_optional(connection)
-                .await?;
-                same.map(|_| own).ok_or(CommandError::Conflict)
+                let same = lock_user(connection, bearer.user_id, Some(hash)).await?;
+                if same { Ok(own) } else { Err(CommandError::Conflict) }
             }
             Proof::Session(from) => {
+                lock_user(connection, bearer.user_id, None).await?;
                 let row = sqlx::query(
-                    "SELECT root_id, expires_at FROM session
+                    "SELECT coalesce(root_id, session_id) AS root_id, expires_at FROM session
                       WHERE session_id = $1 AND user_id = $2 AND ended_at IS NULL
-                        AND expires_at > now() FOR SHARE",
+                        AND expires_at > now()",
                 )
                 .bind(from.uuid())
                 .bind(bearer.user_id.uuid())
@@ -180,7 +178,7 @@ impl Identity {
                 .await?;
                 let row = row.ok_or(CommandError::Conflict)?;
                 let expires = row.try_get::<jiff_sqlx::Timestamp, _>("expires_at")?.to_jiff();
-                Ok((LoginId::new(row.try_get("root_id")?), expires))
+                Ok((Some(LoginId::new(row.try_get("root_id")?)), expires))
             }
         }
     }
@@ -237,24 +235,33 @@ impl Identity {
     ) -> Result<Session, CommandError<LoginRefused>> {
         let salt: [u8; 32] = rand::random();
         let mut transaction = self.commands.log().database().system().begin().await?;
+        // Whoever changes what they are does so before this, or waits and voids the new token, too.
+        let place_now = sqlx::query(
+            "SELECT m.role, m.staff_id
+               FROM refresh_token t
+               JOIN membership m ON m.user_id = t.user_id AND m.business_id = t.business_id
+              WHERE t.token_hash = $1 FOR SHARE OF m",
+        )
+        .bind(hash(token))
+        .fetch_optional(&mut *transaction)
+        .await?;
         let spent = sqlx::query(
             "UPDATE refresh_token t SET spent_at = clock_timestamp(), spent_by = $2, next_salt = $3
-               FROM session s, membership m
+               FROM session s
               WHERE t.token_hash = $1 AND t.spent_at IS NULL AND t.expires_at > now()
                 AND s.session_id = t.family AND s.ended_at IS NULL AND s.expires_at > now()
-                AND m.user_id = t.user_id AND m.business_id = t.business_id
-             RETURNING t.family, t.user_id, t.business_id, m.role, m.staff_id",
+             RETURNING t.family, t.user_id, t.business_id",
         )
         .bind(hash(token))
         .bind(caller.fingerprint())
         .bind(&salt[..])
         .fetch_optional(&mut *transaction)
         .await?;
-        let Some(row) = spent else {
+        let Some((row, place_now)) = spent.zip(place_now) else {
             transaction.rollback().await?;
             return self.refresh_again(token, caller).await;
         };
-        let mut bearer = bearer(&row)?;
+        let bearer = bearer(&row, place(&place_now)?)?;
         let next = successor(token, &salt)
             .ok_or_else(|| CommandError::Store("no token can be derived".into()))?;
         self.add_token(&mut transaction, bearer, &next, clock::now()).await?;
@@ -262,16 +269,6 @@ impl Identity {
             .bind(bearer.session_id.uuid())
             .execute(&mut *transaction)
             .await?;
-        // Once the session is ours alone: whoever changed what they are has done so by now.
-        let row = sqlx::query(
-            "SELECT role, staff_id FROM membership WHERE user_id = $1 AND business_id = $2 FOR SHARE",
-        )
-        .bind(bearer.user_id.uuid())
-        .bind(bearer.business_id.uuid())
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let row = row.ok_or(CommandError::Refused(LoginRefused::InvalidRefreshToken))?;
-        bearer.place = place(&row)?;
         let now = clock::now();
         transaction.commit().await?;
         metrics::counter!("apptremind_refreshes_total", "outcome" => "rotated").increment(1);
@@ -306,7 +303,7 @@ impl Identity {
             note("unknown");
             return Err(refused);
         };
-        let bearer = bearer(&row)?;
+        let bearer = bearer(&row, place(&row)?)?;
         let same = row.try_get::<Option<Vec<u8>>, _>("spent_by")? == Some(caller.fingerprint());
         let salt: Option<Vec<u8>> = row.try_get("next_salt")?;
         let next = salt.and_then(|salt| successor(token, &salt));
@@ -369,11 +366,11 @@ impl Identity {
     }
 }
 
-fn bearer(row: &PgRow) -> Result<Bearer, sqlx::Error> {
+fn bearer(row: &PgRow, place: Place) -> Result<Bearer, sqlx::Error> {
     Ok(Bearer {
         user_id: UserId::new(row.try_get("user_id")?),
         business_id: BusinessId::new(row.try_get("business_id")?),
-        place: place(row)?,
+        place,
         session_id: LoginId::new(row.try_get("family")?),
     })
 }

@@ -10,8 +10,8 @@ use super::{Api, Problem};
 const ACCESS: &str = "__Host-apptremind-access";
 const REFRESH: &str = "__Host-apptremind-refresh";
 
-/// Characters of a refresh token at most; ours are shorter.
-const LONGEST: usize = 200;
+/// Characters of a refresh token at most. Ours are shorter, and so is an access token that is sent by mistake.
+const LONGEST: usize = 4_096;
 
 /// By what somebody says who they are.
 #[derive(Debug)]

@@ -38,6 +38,10 @@ async fn one_of_each(stand: &Stand, salon: &Salon) -> (Value, Client) {
     guest.post("/api/v1/auth/logout", &end).await.expect(204);
     let invited = invite(stand, owner, &fresh_email(), "admin", None).await;
     let joined = accept(guest, &invited.token, "correct horse").await.expect(201);
+    let elsewhere = Salon::open(guest, 1).await;
+    let email = text(&joined["user"]["email"]);
+    let there = invite(stand, &elsewhere.owner, &email, "admin", None).await;
+    accept(guest, &there.token, "correct horse").await.expect(201);
     let member = format!("/api/v1/members/{}", text(&joined["user"]["id"]));
     let changed = json!({"current_password": "correct horse", "new_password": "battery staple"});
     let theirs = guest.signed_in(&text(&joined["access_token"]));
@@ -47,6 +51,11 @@ async fn one_of_each(stand: &Stand, salon: &Salon) -> (Value, Client) {
     let staff = json!({"role": "staff", "staff_id": salon.staff[0]});
     owner.edit(Method::PATCH, &member, &staff).await.expect(200);
     owner.call(Method::DELETE, &member, None).await.expect(204);
+    let changed = json!({"current_password": "battery staple", "new_password": "correct horse"});
+    let login = json!({"email": email, "password": "battery staple"});
+    let there = guest.post("/api/v1/auth/login", &login).await.expect(200);
+    let there = guest.signed_in(&text(&there["access_token"]));
+    there.post("/api/v1/auth/password", &changed).await.expect(204);
     let key = json!({"name": "Till", "scopes": ["audit:read"]});
     let key = owner.post("/api/v1/api-keys", &key).await.expect(201);
     let policy = json!({"booking_policy": {"window_days": 30}});
@@ -83,8 +92,11 @@ async fn sign_ins_refusals_members_keys_and_edits_are_in_the_audit() {
     ] {
         assert!(all.iter().any(|action| action == wanted), "{wanted} is not in {all:?}");
     }
-    // Of somebody who left nobody learns what they do about their account.
-    assert_eq!(actions(owner, PASSWORDS).await, Vec::<String>::new());
+    // Of somebody who left nobody learns what they do about their account; what they did before stays.
+    assert_eq!(actions(owner, PASSWORDS).await.len(), 1);
+    let noted =
+        "SELECT count(*)::text FROM audit.entry WHERE event_type LIKE 'auth.user.password%'";
+    assert_eq!(stand.database.texts(noted).await, ["2"]);
     let edits = listed(owner, "&action=business.updated").await;
     assert_eq!(edits[0]["actor"], me["id"]);
     assert_eq!(edits[0]["actor_email"], me["email"]);

@@ -271,8 +271,8 @@ POST staff active {"name": "Dana", "active": "yes"}
 POST api-keys scopes {"name": "Till", "scopes": ["business:read", "business:read"]}
 POST book override {"service_id": "SERVICE", "start": "LATER", "customer": {"name": "A"}, "override": ["min_notice", "min_notice", "min_notice"]}
 POST password-reset email {"email": "250 LETTERS@example.com"}
-POST refresh refresh_token {"refresh_token": "250 LETTERS"}
-POST logout refresh_token {"refresh_token": "250 LETTERS"}
+POST refresh refresh_token {"refresh_token": "4,100 LETTERS"}
+POST logout refresh_token {"refresh_token": "4,100 LETTERS"}
 POST register password {"email": "a@example.com", "password": "short", "business_name": "A"}
 POST register email {"email": "a", "password": "long enough", "business_name": "A"}
 POST register handle {"email": "a@example.com", "password": "long enough", "business_name": "A", "handle": "-"}
@@ -299,6 +299,7 @@ async fn each_wrong_field_of_the_owners_edits_is_named() {
         let body = body
             .replace("501 SERVICES", &vec![format!("\"{}\"", salon.service_id); 501].join(","))
             .replace("250 LETTERS", &"x".repeat(250))
+            .replace("4,100 LETTERS", &"x".repeat(4_100))
             .replace("SERVICE", &salon.service_id)
             .replace("NEXT YEAR", &start_in(367 * 24 * 60).to_string())
             .replace("SOON", &start_in(60).to_string())
@@ -394,11 +395,14 @@ async fn control_characters_and_endless_texts_are_refused_in_every_field() {
         let answer = salon.guest.post("/api/v1/auth/login", &login).await;
         assert_eq!(answer.code(), (401, "invalid_credentials"), "{odd:.20}: {}", answer.body);
         let answer = salon.guest.post("/api/v1/auth/refresh", &json!({"refresh_token": odd})).await;
-        let refused =
-            if odd.len() > 200 { (422, "invalid_request") } else { (401, "invalid_refresh_token") };
+        let refused = if odd.len() > 4_096 {
+            (422, "invalid_request")
+        } else {
+            (401, "invalid_refresh_token")
+        };
         assert_eq!(answer.code(), refused, "{odd:.20}");
         let answer = salon.guest.post("/api/v1/auth/logout", &json!({"refresh_token": odd})).await;
-        assert_eq!(answer.status, if odd.len() > 200 { 422 } else { 204 }, "{odd:.20}");
+        assert_eq!(answer.status, if odd.len() > 4_096 { 422 } else { 204 }, "{odd:.20}");
     }
     stand.addresses.assert_healthy();
 }

@@ -323,6 +323,64 @@ async fn a_visit_that_colleagues_share_is_seen_by_each_and_changed_by_none_of_th
     salon.owner.post(&format!("{path}/cancel"), &json!({})).await.expect(200);
 }
 
+/// Another process takes a token for a moment after its owner is something else: nothing that lasts may come of it.
+#[tokio::test]
+async fn a_token_of_yesterday_makes_nothing_that_lasts() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 2).await;
+    let (admin, id) = joined(&stand, &salon, "admin", None).await;
+    let path = format!("/api/v1/members/{id}");
+    let other = joined(&stand, &salon, "staff", Some(&salon.staff[1])).await.1;
+    // As if no process had heard of it: the tables alone say what they are.
+    let user = id.trim_start_matches("user_");
+    let demote = format!(
+        "UPDATE membership SET role = 'staff', staff_id = '{}' WHERE user_id = '{user}'",
+        salon.staff[0].trim_start_matches("staff_")
+    );
+    stand.database.execute(&demote).await;
+    admin.read("/api/v1/members").await.expect(200);
+    let key = json!({"name": "Till", "scopes": ["business:read"]});
+    admin.post("/api/v1/api-keys", &key).await.problem(403, "forbidden");
+    let friend = json!({"email": fresh_email(), "role": "admin"});
+    admin.post("/api/v1/auth/invitations", &friend).await.problem(403, "forbidden");
+    admin.edit(Method::PATCH, &path, &json!({"role": "admin"})).await.problem(403, "forbidden");
+    let other = format!("/api/v1/members/{other}");
+    admin.call(Method::DELETE, &other, None).await.problem(403, "forbidden");
+    // To leave is theirs whatever they are.
+    admin.call(Method::DELETE, &path, None).await.expect(204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_opened_from_a_session_that_ends_at_that_moment() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    let me = salon.owner.read("/api/v1/auth/me").await.expect(200);
+    let login = json!({"email": me["email"], "password": "correct horse"});
+    let switch = json!({"business_id": salon.business_id});
+    for _ in 0..5 {
+        // Many at once are let in, too.
+        let sign_ins = (0..4).map(|_| salon.guest.post("/api/v1/auth/login", &login));
+        let sessions = futures::future::join_all(sign_ins).await;
+        let session = sessions.into_iter().map(|answer| answer.expect(200)).next().unwrap();
+        let client = salon.guest.signed_in(&text(&session["access_token"]));
+        let end = json!({"refresh_token": session["refresh_token"]});
+        let switches =
+            futures::future::join_all((0..8).map(|_| client.post("/api/v1/auth/switch", &switch)));
+        let (switched, ended) =
+            tokio::join!(switches, salon.guest.post("/api/v1/auth/logout", &end));
+        ended.expect(204);
+        for answer in switched {
+            assert!([200, 401, 503].contains(&answer.status), "{}", answer.body);
+        }
+        let left = "SELECT count(*)::text FROM session s JOIN session r ON r.session_id = s.root_id
+                     WHERE s.ended_at IS NULL AND r.ended_at IS NOT NULL";
+        assert_eq!(stand.database.texts(left).await, ["0"]);
+    }
+    stand.addresses.assert_healthy();
+}
+
 #[tokio::test]
 async fn a_session_that_came_from_another_ends_with_it() {
     let stand = Stand::new().await;
@@ -358,7 +416,7 @@ async fn a_session_that_came_from_another_ends_with_it() {
         me(session).await.expect(200);
     }
     let ends = "SELECT count(DISTINCT expires_at)::text FROM session
-                 WHERE ended_at IS NULL GROUP BY root_id ORDER BY count(*) DESC LIMIT 1";
+                 WHERE ended_at IS NULL GROUP BY coalesce(root_id, session_id) ORDER BY count(*) DESC LIMIT 1";
     assert_eq!(stand.database.texts(ends).await, ["1"], "it lasts no longer than its root");
 
     // Signing out is signing out, whichever of them it is done with.
@@ -370,7 +428,19 @@ async fn a_session_that_came_from_another_ends_with_it() {
     }
     switch(&again, &there).await.problem(401, "unauthorized");
     me(&apart).await.expect(200);
-    refresh(&apart).await.expect(200);
+    let apart = refresh(&apart).await.expect(200);
+
+    // Another password, and ending all others, ends also what came from the session that asks.
+    let switched = switch(&apart, &there).await.expect(200);
+    let apart_now = guest.signed_in(&text(&apart["access_token"]));
+    apart_now.call(Method::DELETE, "/api/v1/auth/sessions", None).await.expect(204);
+    refresh(&switched).await.problem(401, "invalid_refresh_token");
+    let switched = switch(&apart, &there).await.expect(200);
+    let other = json!({"current_password": "correct horse", "new_password": "battery staple"});
+    apart_now.post("/api/v1/auth/password", &other).await.expect(204);
+    me(&switched).await.problem(401, "unauthorized");
+    refresh(&switched).await.problem(401, "invalid_refresh_token");
+    me(&apart).await.expect(200);
     stand.addresses.assert_healthy();
 }
 

@@ -86,8 +86,8 @@ impl Audit {
         Self { database }
     }
 
-    /// Entries, the newest first, and where the next page begins. What somebody does about their account is
-    /// the business' matter only while they belong to it: they may go on with it elsewhere.
+    /// Entries, the newest first, and where the next page begins. What somebody does about their account after
+    /// they left is no matter of the business: they may go on with it elsewhere.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -109,8 +109,12 @@ impl Audit {
                 AND ($4::text IS NULL OR starts_with(a.event_type, $4))
                 AND ($5::text IS NULL OR e.actor = $5)
                 AND (NOT starts_with(a.event_type, 'auth.user.password')
-                     OR a.aggregate_id IN (SELECT 'user_' || replace(user_id::text, '-', '')
-                                             FROM membership WHERE business_id = $1))
+                     OR (SELECT m.event_type FROM events m
+                          WHERE m.aggregate_type = 'team' AND m.aggregate_id = $9
+                            AND m.event_type IN ('auth.member.joined.v1', 'auth.member.left.v1')
+                            AND m.payload ->> 'user_id' = a.aggregate_id AND m.position < a.position
+                          ORDER BY m.position DESC LIMIT 1)
+                        IS DISTINCT FROM 'auth.member.left.v1')
                 AND ($6::timestamptz IS NULL OR (a.at, a.position) < ($6, $7))
               ORDER BY a.at DESC, a.position DESC LIMIT $8",
         )
@@ -122,6 +126,7 @@ impl Audit {
         .bind(filter.after.map(|after| after.at.to_sqlx()))
         .bind(filter.after.map(|after| after.position))
         .bind(i64::from(filter.limit) + 1)
+        .bind(business_id.to_string())
         .fetch_all(&mut *self.database.tenant(business_id).await?)
         .await?;
         let row = |row: &sqlx::postgres::PgRow| -> Result<AuditRow, ReadError> {

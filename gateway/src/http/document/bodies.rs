@@ -6,8 +6,8 @@ use super::{
     words::{
         ANY_HANDLE, BUFFERS, BUSINESS, CURRENCY, CUSTOMER, DATE, DATE_OR_INSTANT, DAY_MINUTES,
         DURATION, EMAIL, GRID, IDEMPOTENCY_KEY, INSTANT, LOCAL_OR_INSTANT, PASSWORD, PHONE,
-        RECURRENCE, SCOPE, SECRET, SERVICE, SKILLS, STAFF, STAFF_OR_ANY, VISITS, WALL_TIME,
-        WINDOW_DAYS, YEAR_MINUTES, ZONE, line, note, trimmed,
+        RECURRENCE, REFRESH_TOKEN, SCOPE, SECRET, SERVICE, SKILLS, STAFF, STAFF_OR_ANY, VISITS,
+        WALL_TIME, WINDOW_DAYS, YEAR_MINUTES, ZONE, line, note, trimmed,
     },
 };
 
@@ -25,7 +25,7 @@ pub(super) const BODIES: &[Group] = &[
         ],
     ),
     (&["LoginRequest"], &[("email", any_text().most(254)), ("password", SECRET)]),
-    (&["RefreshRequest"], &[("refresh_token", SECRET)]),
+    (&["RefreshRequest"], &[("refresh_token", REFRESH_TOKEN)]),
     (&["ResetRequest"], &[("email", any_text().most(254))]),
     (&["ConfirmRequest", "AcceptRequest"], &[("token", SECRET), ("password", PASSWORD)]),
     (&["PasswordRequest"], &[("current_password", SECRET), ("new_password", PASSWORD)]),

@@ -43,6 +43,7 @@ pub(super) const fn note(most: usize) -> Rule {
 
 /// Tokens and passwords that are told: whatever is longer is none of ours.
 pub(super) const SECRET: Rule = any_text().most(200);
+pub(super) const REFRESH_TOKEN: Rule = any_text().most(4_096);
 /// Passwords that are chosen.
 pub(super) const PASSWORD: Rule = any_text().least(8).most(200);
 pub(super) const EMAIL: Rule = formatted("email").most(254);
