@@ -84,6 +84,8 @@ struct Ending {
 pub(super) enum Which {
     /// This one, and all of the same sign-in.
     One(LoginId),
+    /// This one, and those that came from it: whoever ends one of a list stays where they are.
+    From(LoginId),
     /// All of a user, but perhaps one.
     OfUser(UserId, Option<LoginId>),
     /// All of a user in one business.
@@ -98,8 +100,10 @@ impl Which {
         self,
         executor: impl sqlx::PgExecutor<'e>,
     ) -> Result<Vec<Ending>, sqlx::Error> {
+        let from = if let Self::From(id) = self { Some(id) } else { None };
         let (root, user, but, business) = match self {
             Self::One(id) => (Some(id), None, None, None),
+            Self::From(_) => (None, None, None, None),
             Self::OfUser(user, but) => (None, Some(user), but, None),
             Self::OfMember(user, business) => (None, Some(user), None, Some(business)),
             Self::Beside(id, business) => (Some(id), None, Some(id), Some(business)),
@@ -112,12 +116,14 @@ impl Which {
                         = (SELECT coalesce(root_id, session_id) FROM session WHERE session_id = $1))
                 AND ($2::uuid IS NULL OR user_id = $2) AND ($3::uuid IS NULL OR session_id <> $3)
                 AND ($4::uuid IS NULL OR business_id = $4)
+                AND ($5::uuid IS NULL OR session_id = $5 OR root_id = $5)
               ORDER BY business_id, session_id LIMIT 1000",
         )
         .bind(root.map(LoginId::uuid))
         .bind(user.map(UserId::uuid))
         .bind(but.map(LoginId::uuid))
         .bind(business.map(BusinessId::uuid))
+        .bind(from.map(LoginId::uuid))
         .fetch_all(executor)
         .await?;
         let ending = rows.into_iter().map(|(session, business)| Ending {
@@ -131,7 +137,7 @@ impl Which {
     async fn lock(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let id = match self {
             Self::OfUser(user, _) | Self::OfMember(user, _) => user,
-            Self::One(id) | Self::Beside(id, _) => {
+            Self::One(id) | Self::From(id) | Self::Beside(id, _) => {
                 let user = sqlx::query_scalar("SELECT user_id FROM session WHERE session_id = $1")
                     .bind(id.uuid())
                     .fetch_optional(&mut *connection)
@@ -188,7 +194,7 @@ impl Identity {
         self.end(which, EndReason::SignedOut, origin, Actor::User(UserId::new(user))).await
     }
 
-    /// Ends a session of a user; false when they have no such session.
+    /// Ends a session of a user and those that came from it; false when they have no such session.
     ///
     /// # Errors
     /// When the store fails.
@@ -207,7 +213,7 @@ impl Identity {
         .await?;
         if theirs {
             let reason = EndReason::EndedByUser;
-            self.end(Which::One(session_id), reason, origin, Actor::User(user_id)).await?;
+            self.end(Which::From(session_id), reason, origin, Actor::User(user_id)).await?;
         }
         Ok(theirs)
     }

@@ -67,7 +67,8 @@ pub(crate) async fn list(
     Ok(Json(Items::all(rows.into_iter().map(item).collect())))
 }
 
-/// End a session. Its access tokens are good no more, on every server within two seconds.
+/// End a session, and those that were opened from it. Their access tokens are good no more, on every server
+/// within two seconds.
 #[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", tag = "identity",
     operation_id = "end_session", params(("id" = String, Path)), responses((status = 204)))]
 pub(crate) async fn end(

@@ -316,7 +316,6 @@ async fn each_wrong_field_of_the_owners_edits_is_named() {
     answer.problem(400, "malformed_json");
 }
 
-/// What Postgres cannot store, or what would break a mail, in every text that people type.
 /// JSON has one kind of number, and many programs write all of them with a point.
 #[tokio::test]
 async fn a_whole_number_is_one_however_it_is_written() {
@@ -333,6 +332,7 @@ async fn a_whole_number_is_one_however_it_is_written() {
     assert_eq!(answer.fields(), ["capacity"]);
 }
 
+/// What Postgres cannot store, or what would break a mail, in every text that people type.
 #[tokio::test]
 async fn control_characters_and_endless_texts_are_refused_in_every_field() {
     let stand = Stand::new().await;

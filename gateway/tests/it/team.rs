@@ -430,9 +430,15 @@ async fn a_session_that_came_from_another_ends_with_it() {
     me(&apart).await.expect(200);
     let apart = refresh(&apart).await.expect(200);
 
-    // Another password, and ending all others, ends also what came from the session that asks.
+    // One of the list can be ended without the one that it came from.
     let switched = switch(&apart, &there).await.expect(200);
     let apart_now = guest.signed_in(&text(&apart["access_token"]));
+    let listed = apart_now.read("/api/v1/auth/sessions").await.expect(200);
+    let newest = format!("/api/v1/auth/sessions/{}", text(&listed["items"][0]["id"]));
+    apart_now.call(Method::DELETE, &newest, None).await.expect(204);
+    me(&switched).await.problem(401, "unauthorized");
+    // Another password, and ending all others, ends also what came from the session that asks.
+    let switched = switch(&apart, &there).await.expect(200);
     apart_now.call(Method::DELETE, "/api/v1/auth/sessions", None).await.expect(204);
     refresh(&switched).await.problem(401, "invalid_refresh_token");
     let switched = switch(&apart, &there).await.expect(200);
