@@ -60,6 +60,12 @@ impl Wire {
         }
     }
 
+    /// Whether the server has kept the connection and says nothing.
+    pub(crate) fn is_open(&mut self) -> bool {
+        let said = self.stream.as_ref().map(|stream| stream.try_read(&mut [0]));
+        said.is_some_and(|said| said.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock))
+    }
+
     async fn exchange(&mut self, request: &[u8]) -> Result<(u16, usize, std::ops::Range<usize>)> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
@@ -80,7 +86,6 @@ impl Wire {
         let text = std::str::from_utf8(self.buffer.get(..head).unwrap_or_default())?;
         let status = text.get(9..12).context("a status line")?.parse()?;
         let length = header(text, "content-length").map(str::parse::<usize>).transpose()?;
-        let chunked = header(text, "transfer-encoding").is_some();
         if status == 204 || status == 304 {
             return Ok((status, head, head..head));
         }
@@ -90,7 +95,7 @@ impl Wire {
             }
             return Ok((status, head, head..head + length));
         }
-        if !chunked {
+        if header(text, "transfer-encoding").is_none() {
             bail!("an answer without a length");
         }
         // Left as it came, with the sizes of the chunks in it: only its end matters.
@@ -109,7 +114,7 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<()> {
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
+    memchr::memmem::find(bytes, what)
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {

@@ -49,6 +49,8 @@ const DRAIN: Duration = Duration::from_secs(35);
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// A connection may rest so long between two requests.
 const IDLE: Duration = Duration::from_secs(75);
+/// So long it keeps its buffers meanwhile.
+const AWAKE: Duration = Duration::from_millis(100);
 /// How soon a process learns of a session that ended elsewhere.
 const SESSIONS: Duration = Duration::from_secs(1);
 /// Histograms are folded this often, whether anybody scrapes them or not.
@@ -84,7 +86,7 @@ pub(crate) async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<
         tasks.spawn(peers.answer(decide_for_another(commands), door.clone()));
         let api = api(&system, &settings).await?;
         tasks.spawn(follow(api.clone(), stop.clone()));
-        let router = http::router(api, &outside(&settings));
+        let router = http::router(api, outside(&settings));
         let limits = at_the_door(&settings.http);
         let (closing, done) = (door.clone(), answered.clone());
         tasks.spawn(async move {
@@ -195,6 +197,7 @@ const fn at_the_admin_port() -> Limits {
         per_address: 0,
         header_timeout: Duration::from_secs(10),
         idle_timeout: IDLE,
+        awake: AWAKE,
         header_bytes: 16 * 1024,
         headers: 100,
         linger: Duration::ZERO,
@@ -208,6 +211,7 @@ const fn at_the_door(http: &HttpLimits) -> Limits {
         per_address: http.connections_per_address,
         header_timeout: http.header_timeout,
         idle_timeout: IDLE,
+        awake: AWAKE,
         header_bytes: 32 * 1024,
         headers: 100,
         linger: Duration::from_secs(1),

@@ -55,7 +55,8 @@ impl Silence {
     pub(crate) async fn begins(&self) {
         loop {
             tokio::time::sleep(SUSPICIOUS).await;
-            if !self.answers().await {
+            // Boxed, since it is seldom asked: everything that could wait would carry the room for it.
+            if !Box::pin(self.answers()).await {
                 return;
             }
         }

@@ -7,13 +7,13 @@ use std::{
 };
 
 use axum::{
-    extract::{ConnectInfo, MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
-    middleware::Next,
     response::Response,
 };
 use commands::identity::Caller;
 use domain::BusinessId;
+use futures::FutureExt;
 use ipnet::IpNet;
 use streams::{Actor, CommandContext, Origin, clock};
 use tracing::Instrument;
@@ -23,13 +23,13 @@ use super::rates::{self, Left};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-#[derive(Clone)]
 struct Current {
     request_id: String,
     traceparent: Option<String>,
-    caller: Caller,
+    address: IpAddr,
+    user_agent: Option<HeaderValue>,
     /// What is left of the limits that this request counted for.
-    limits: Arc<Mutex<Vec<Left>>>,
+    limits: Mutex<Vec<Left>>,
 }
 
 /// Whose word about the address of a caller is believed.
@@ -81,16 +81,21 @@ pub(crate) fn request_id() -> String {
 
 /// From where the request came.
 pub(crate) fn caller() -> Caller {
+    let text = |agent: &HeaderValue| agent.to_str().ok().map(str::to_owned);
+    let caller = CURRENT.try_with(|current| Caller {
+        address: current.address,
+        user_agent: current.user_agent.as_ref().and_then(text),
+    });
     let unknown = || Caller { address: Ipv4Addr::UNSPECIFIED.into(), user_agent: None };
-    CURRENT.try_with(|current| current.caller.clone()).unwrap_or_else(|_outside| unknown())
+    caller.unwrap_or_else(|_outside| unknown())
 }
 
 /// Notes what is left of a limit, for the headers of the answer. Outside a request there is nobody to tell.
 pub(super) fn note_limit(left: Left) {
-    let limits = CURRENT.try_with(|current| Arc::clone(&current.limits));
-    if let Ok(limits) = limits {
-        limits.lock().unwrap_or_else(PoisonError::into_inner).push(left);
-    }
+    let note = |current: &Current| {
+        current.limits.lock().unwrap_or_else(PoisonError::into_inner).push(left);
+    };
+    CURRENT.try_with(note).unwrap_or_default();
 }
 
 /// What the events of this request are stamped with.
@@ -100,13 +105,11 @@ pub(crate) fn command(business_id: BusinessId, actor: Actor) -> CommandContext {
 
 /// What ties the events of this request together: its id, when that is a UUID.
 pub(crate) fn origin() -> Origin {
-    let current = CURRENT.try_with(Clone::clone).ok();
-    let request_id = current.as_ref().and_then(|current| current.request_id.parse().ok());
-    Origin {
-        correlation_id: request_id.unwrap_or_else(clock::new_id),
-        causation_id: None,
-        traceparent: current.and_then(|current| current.traceparent),
-    }
+    let current =
+        CURRENT.try_with(|current| (current.request_id.parse().ok(), current.traceparent.clone()));
+    let (request_id, traceparent) = current.unwrap_or_default();
+    let correlation_id = request_id.unwrap_or_else(clock::new_id);
+    Origin { correlation_id, causation_id: None, traceparent }
 }
 
 fn current(request: &Request, proxies: &Proxies) -> Current {
@@ -119,12 +122,12 @@ fn current(request: &Request, proxies: &Proxies) -> Current {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip());
     let address = proxies.caller(peer, headers);
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     Current {
         request_id: header(&REQUEST_ID, 128).unwrap_or_else(|| clock::new_id().to_string()),
         traceparent: header(&TRACEPARENT, 64),
-        caller: Caller { address, user_agent: agent.map(str::to_owned) },
-        limits: Arc::default(),
+        address,
+        user_agent: headers.get(header::USER_AGENT).cloned(),
+        limits: Mutex::default(),
     }
 }
 
@@ -135,37 +138,41 @@ fn label(method: &Method) -> &'static str {
 }
 
 /// Gives each request an id, echoes the caller's, carries its W3C trace context, and measures it.
-pub(crate) async fn layer(
-    State(proxies): State<Proxies>,
+pub(super) fn within<A>(
+    proxies: &Proxies,
     request: Request,
-    next: Next,
-) -> Response {
-    let current = current(&request, &proxies);
-    let limits = Arc::clone(&current.limits);
+    answer: impl FnOnce(Request) -> A,
+) -> impl Future<Output = Response>
+where
+    A: Future<Output = Response>,
+{
+    let current = current(&request, proxies);
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = label(request.method());
-    let id = current.request_id.clone();
-    let span = tracing::info_span!(
-        "request",
-        method,
-        route,
-        request_id = id,
-        traceparent = current.traceparent
-    );
+    let Current { request_id, traceparent, .. } = &current;
+    let route = name(matched.as_ref());
+    let span = tracing::info_span!("request", method, route, request_id, traceparent);
     let began = Instant::now();
-    let mut response = CURRENT.scope(current, next.run(request)).instrument(span).await;
-    let status = response.status().as_u16();
-    let took = began.elapsed();
-    tracing::debug!(method, route, status, ?took, request_id = id, "answered");
-    metrics::histogram!("apptremind_http_request_seconds", "method" => method,
-        "route" => route.to_owned(), "status" => status.to_string())
-    .record(took.as_secs_f64());
-    rates::tell(&mut response, &limits.lock().unwrap_or_else(PoisonError::into_inner));
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
+    let answering = answer(request).map(move |mut response| {
+        let (route, status, took) = (name(matched.as_ref()), response.status(), began.elapsed());
+        CURRENT.with(|Current { request_id, limits, .. }| {
+            tracing::debug!(method, route, status = status.as_u16(), ?took, request_id, "answered");
+            let headers = response.headers_mut();
+            rates::tell(headers, &limits.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Ok(id) = HeaderValue::from_str(request_id) {
+                headers.insert(REQUEST_ID, id);
+            }
+        });
+        metrics::histogram!("apptremind_http_request_seconds", "method" => method,
+            "route" => route.to_owned(), "status" => status.as_str().to_owned())
+        .record(took.as_secs_f64());
+        response
+    });
+    CURRENT.scope(current, answering).instrument(span)
+}
+
+fn name(route: Option<&MatchedPath>) -> &str {
+    route.map_or("unmatched", MatchedPath::as_str)
 }
 
 #[cfg(test)]

@@ -1,18 +1,11 @@
 //! What surrounds every answer: headers for browsers, who may read it from another site, and how much is
 //! answered at once.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use axum::{
-    extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use tokio::sync::Semaphore;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-
-use super::Problem;
 
 /// How long a browser need not ask again what it may send.
 const PREFLIGHT: Duration = Duration::from_secs(600);
@@ -55,23 +48,29 @@ pub(super) fn cors(origins: &[String]) -> CorsLayer {
         .max_age(PREFLIGHT)
 }
 
-/// Whether browsers are to come back by https alone: when that is how we are reached.
+/// What a browser may do with an answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Https(pub(super) bool);
+pub(super) struct Page {
+    policy: &'static str,
+    /// Whether it is somebody's own, which nobody on the way keeps unless the handler says otherwise.
+    private: bool,
+}
 
-/// Headers that tell browsers what not to do with an answer.
-pub(super) async fn headers(State(https): State<Https>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let policy = match path {
-        _ if path == "/docs" || path.starts_with("/docs/") => DOCS,
-        _ if super::pages::is_page(path) => PAGES,
-        _ => NO_PAGE,
-    };
-    let private = path.starts_with("/api/");
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+impl Page {
+    pub(super) fn of(path: &str) -> Self {
+        let policy = match path {
+            _ if path == "/docs" || path.starts_with("/docs/") => DOCS,
+            _ if super::pages::is_page(path) => PAGES,
+            _ => NO_PAGE,
+        };
+        Self { policy, private: path.starts_with("/api/") }
+    }
+}
+
+/// Tells browsers what not to do with an answer; `https` when that is how we are reached.
+pub(super) fn mark(headers: &mut HeaderMap, page: Page, https: bool) {
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::CONTENT_SECURITY_POLICY, page.policy),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -79,39 +78,35 @@ pub(super) async fn headers(State(https): State<Https>, request: Request, next: 
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    // What is somebody's own is kept by nobody on the way, unless the handler says otherwise.
-    if private {
+    if page.private {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
-    if https.0 {
+    if https {
         let value = HeaderValue::from_static("max-age=31536000; includeSubDomains");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
     }
-    response
 }
 
 /// How many requests are answered at once.
-#[derive(Debug, Clone)]
-pub(super) struct AtOnce(Arc<Semaphore>);
+#[derive(Debug)]
+pub(super) struct AtOnce(Semaphore);
 
 impl AtOnce {
-    pub(super) fn most(requests: usize) -> Self {
-        Self(Arc::new(Semaphore::new(requests)))
+    pub(super) const fn most(requests: usize) -> Self {
+        Self(Semaphore::const_new(requests))
     }
-}
 
-/// Tells whoever comes when too much is under way to come back, at once: those who wait in a queue time out
-/// all the same, and have cost as much.
-pub(super) async fn shed(State(at_once): State<AtOnce>, request: Request, next: Next) -> Response {
-    // Whoever watches over us must see us.
-    if matches!(request.uri().path(), "/healthz" | "/readyz") {
-        return next.run(request).await;
-    }
-    match at_once.0.try_acquire() {
-        Ok(_permit) => next.run(request).await,
-        Err(_full) => {
-            metrics::counter!("apptremind_requests_shed_total").increment(1);
-            Problem::overloaded().into_response()
+    /// A place for one more. Whoever comes when too much is under way is told to come back, at once: those
+    /// who wait in a queue time out all the same, and have cost as much.
+    pub(super) fn place(&self, path: &str) -> Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
+        // Whoever watches over us must see us.
+        if matches!(path, "/healthz" | "/readyz") {
+            return Ok(None);
         }
+        let place = self.0.try_acquire();
+        if place.is_err() {
+            metrics::counter!("apptremind_requests_shed_total").increment(1);
+        }
+        place.map(Some)
     }
 }

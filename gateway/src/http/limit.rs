@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, HttpBody},
-    extract::{Request, State},
+    body::Body,
+    extract::Request,
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures::StreamExt;
@@ -19,26 +18,14 @@ const MAX_BODY: usize = 128 * 1024;
 /// sends does not see the answer.
 const MAX_READ: usize = 16 * 1024 * 1024;
 
-/// The body must be there within this.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BodyTimeout(pub(super) Duration);
-
-/// Reads the body before the handler runs, up to the limit.
-pub(super) async fn layer(
-    State(BodyTimeout(timeout)): State<BodyTimeout>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if request.body().is_end_stream() {
-        return next.run(request).await;
-    }
+/// The request with all of its body, which must be there in time.
+pub(super) async fn whole(request: Request, timeout: Duration) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
     match tokio::time::timeout(timeout, read(body)).await {
-        Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
-        Ok(Err(refused)) => refused,
+        Ok(body) => Ok(Request::from_parts(parts, Body::from(body?))),
         Err(_elapsed) => {
             let detail = "the body did not come in time";
-            closing(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
+            Err(closing(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)))
         }
     }
 }

@@ -12,6 +12,7 @@ mod closures;
 mod context;
 mod customers;
 mod document;
+mod edge;
 mod explain;
 mod extract;
 mod feeds;
@@ -42,15 +43,9 @@ mod time_off;
 mod waitlist;
 mod working_hours;
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    http::{StatusCode, header::CONTENT_TYPE},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-};
+use axum::{Router, http::StatusCode, middleware};
 use commands::{Commands, identity::Identity};
 use projections::{
     Positions,
@@ -61,9 +56,7 @@ use projections::{
     waitlist::Waitlist,
 };
 use streams::{Cursor, Database, broker::Broker};
-use tower_http::{
-    catch_panic::CatchPanicLayer, compression::CompressionLayer, timeout::TimeoutLayer,
-};
+use tower_http::compression::CompressionLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -73,12 +66,11 @@ use crate::{
 };
 
 pub(crate) use context::Proxies;
+use edge::Edge;
 pub(crate) use pages::{INVITATION as INVITATION_PAGE, RESET as RESET_PAGE};
 pub(crate) use problem::Problem;
 pub(crate) use rates::{FORGET, Gauges};
 pub(crate) use slots_body::SlotsBody;
-
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything that handlers use. Each request has its own handle, so it is one pointer.
 #[derive(Clone)]
@@ -243,16 +235,12 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole API, with its document and the page that shows it.
-pub(crate) fn router(api: Api, outside: &Outside) -> Router {
+pub(crate) fn router(api: Api, outside: Outside) -> Router {
     let (router, document) = routes().split_for_parts();
     let document = document::complete(document);
-    let database = api.database.clone();
-    let cors = guard::cors(api.origins.get(1..).unwrap_or_default());
-    let body = limit::BodyTimeout(outside.http.body_timeout);
-    let at_once = guard::AtOnce::most(outside.http.requests);
-    let (https, proxies) = (guard::Https(outside.https), outside.proxies.clone());
+    let edge = Arc::new(Edge::new(api.clone(), outside));
     router
-        .with_state(api.clone())
+        .with_state(api)
         .merge(pages::router())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(|| async { Problem::not_found() })
@@ -260,40 +248,5 @@ pub(crate) fn router(api: Api, outside: &Outside) -> Router {
             let detail = "this path does not know that method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
-        .layer(middleware::from_fn_with_state(database, unless_silent))
-        // Inside of the reading of bodies: whoever sends slowly takes nobody's place.
-        .layer(middleware::from_fn_with_state(at_once, guard::shed))
-        .layer(middleware::from_fn_with_state(body, limit::layer))
-        .layer(middleware::from_fn_with_state(api, rates::layer))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
-        .layer(middleware::map_response(timed_out_to_problem))
-        .layer(CompressionLayer::new())
-        .layer(cors)
-        .layer(middleware::from_fn_with_state(https, guard::headers))
-        .layer(middleware::from_fn_with_state(proxies, context::layer))
-}
-
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    tracing::error!("a handler panicked");
-    let detail = "something went wrong on our side; it has been noted";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
-}
-
-/// Nobody waits for a Postgres that does not answer. What was begun may still be done: a retry with
-/// the same key learns of it.
-async fn unless_silent(State(database): State<Database>, request: Request, next: Next) -> Response {
-    match database.unless_silent(next.run(request)).await {
-        Some(response) => response,
-        None => Problem::store_unavailable().into_response(),
-    }
-}
-
-/// The time limit answers without words: say it as a problem.
-async fn timed_out_to_problem(response: Response) -> Response {
-    let status = response.status();
-    if status == StatusCode::GATEWAY_TIMEOUT && !response.headers().contains_key(CONTENT_TYPE) {
-        return Problem::new(status, "timeout", "the request took too long").into_response();
-    }
-    response
+        .layer((CompressionLayer::new(), middleware::from_fn_with_state(edge, edge::layer)))
 }

@@ -4,10 +4,8 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue},
-    middleware::Next,
-    response::{IntoResponse, Response},
+    extract::{MatchedPath, Request},
+    http::{HeaderMap, HeaderName, HeaderValue},
 };
 use commands::identity::Caller;
 use domain::BusinessId;
@@ -17,7 +15,7 @@ use governor::{
     middleware::StateInformationMiddleware,
 };
 
-use super::{Api, Problem, context};
+use super::{Problem, context};
 use crate::settings::RateLimits;
 
 type Limiter = governor::RateLimiter<
@@ -107,7 +105,7 @@ impl Gauges {
     }
 
     /// Before anything else is done for them: by the route and the network.
-    fn arrived(&self, path: &str, caller: &Caller) -> Result<(), Problem> {
+    fn arrived(&self, path: &str) -> Result<(), Problem> {
         let class = match path {
             "/api/v1/auth/login"
             | "/api/v1/auth/register"
@@ -121,7 +119,7 @@ impl Gauges {
             path if path.starts_with("/api/v1/public/") => &self.public,
             _signed_in => &None,
         };
-        class.as_ref().map_or(Ok(()), |class| class.check(&caller.network()))
+        class.as_ref().map_or(Ok(()), |class| class.check(&context::caller().network()))
     }
 
     /// Before a key is looked up that was not good here of late: guessing is not free.
@@ -143,20 +141,16 @@ impl Gauges {
 }
 
 /// Refuses whoever asks too often.
-pub(super) async fn layer(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let matched = request.extensions().get::<MatchedPath>().cloned();
-    let path = matched.as_ref().map_or("", MatchedPath::as_str);
-    match api.gauges.arrived(path, &context::caller()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
+pub(super) fn arrived(gauges: &Gauges, request: &Request) -> Result<(), Problem> {
+    let route = request.extensions().get::<MatchedPath>();
+    gauges.arrived(route.map_or("", MatchedPath::as_str))
 }
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// What is left, in the form of draft-ietf-httpapi-ratelimit-headers-10.
-pub(super) fn tell(response: &mut Response, limits: &[Left]) {
+pub(super) fn tell(headers: &mut HeaderMap, limits: &[Left]) {
     if limits.is_empty() {
         return;
     }
@@ -165,7 +159,7 @@ pub(super) fn tell(response: &mut Response, limits: &[Left]) {
     let limit = joined(|left| format!("\"{}\";r={};t={}", left.class, left.remaining, left.reset));
     for (name, value) in [(POLICY, policy), (LIMIT, limit)] {
         if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(name, value);
+            headers.insert(name, value);
         }
     }
 }

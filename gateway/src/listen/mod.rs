@@ -38,7 +38,10 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFuture},
+    task::TaskTracker,
+};
 
 use self::progress::{Phase, Progress, Wire};
 
@@ -81,6 +84,9 @@ pub(crate) struct Limits {
     /// A connection may rest so long between two requests. A client that takes nothing of what is
     /// written to it has as long.
     pub(crate) idle_timeout: Duration,
+    /// A connection that rests so long puts its buffers away until the next request: a client that works
+    /// asks again before.
+    pub(crate) awake: Duration,
     /// The most bytes of a request's head, and of each buffer of a connection. Less than 8 KiB is 8
     /// KiB.
     pub(crate) header_bytes: usize,
@@ -302,7 +308,7 @@ impl Drop for Seat {
     }
 }
 
-/// How a connection came to its end.
+/// How a connection came to its end, or to a rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     /// As HTTP has it, or the client left.
@@ -311,19 +317,48 @@ enum Ending {
     Late,
     /// Nothing was under way, or the client does not take its answer.
     Quiet,
+    /// It goes on when the client asks for more.
+    Asleep,
 }
 
 /// Serves one connection to its end.
 async fn attend(stream: TcpStream, peer: SocketAddr, seat: Seat) {
-    let house = &seat.house;
     let progress = Arc::new(Progress::new());
-    let wire = TokioIo::new(Wire { stream, progress: progress.clone() });
-    let door = Door { house: house.clone(), peer, progress: progress.clone() };
-    let mut connection = house.protocol.serve_connection(wire, door);
-
-    let mut timer = pin!(tokio::time::sleep(house.limits.header_timeout));
-    let mut told = pin!(house.stop.cancelled());
+    let mut wire = Wire { stream, progress, unread: Bytes::new() };
+    let mut told = pin!(seat.house.stop.cancelled());
     let mut stopped: Option<Instant> = None;
+    let ending = loop {
+        // Boxed, so that a connection that sleeps does not keep room for one that is awake.
+        let awake = Box::pin(serve(&seat.house, wire, peer, told.as_mut(), &mut stopped));
+        let (ending, left) = awake.await;
+        wire = left;
+        if ending != Ending::Asleep {
+            break ending;
+        }
+        if !sleep(&seat.house, &wire, told.as_mut(), &mut stopped).await {
+            break Ending::Quiet;
+        }
+    };
+    let last_word: &[u8] = match ending {
+        Ending::Quiet | Ending::Asleep => return,
+        Ending::Late => LATE,
+        Ending::Over => &[],
+    };
+    drop(tokio::time::timeout(GOODBYE, part(wire.stream, last_word)).await);
+}
+
+/// Answers what comes, until the connection ends or has rested for a while.
+async fn serve(
+    house: &Arc<House>,
+    wire: Wire,
+    peer: SocketAddr,
+    mut told: Pin<&mut WaitForCancellationFuture<'_>>,
+    stopped: &mut Option<Instant>,
+) -> (Ending, Wire) {
+    let progress = wire.progress.clone();
+    let door = Door { house: house.clone(), peer, progress: progress.clone() };
+    let mut connection = house.protocol.serve_connection(TokioIo::new(wire), door);
+    let mut timer = pin!(tokio::time::sleep(house.limits.header_timeout));
     let mut crowded = pin!(None::<Notified<'_>>);
     let ending = poll_fn(|cx| {
         // First of all: a request that has arrived is seen before its connection can be closed.
@@ -334,7 +369,7 @@ async fn attend(stream: TcpStream, peer: SocketAddr, seat: Seat) {
             return Poll::Ready(Ending::Over);
         }
         if stopped.is_none() && told.as_mut().poll(cx).is_ready() {
-            stopped = Some(Instant::now());
+            *stopped = Some(Instant::now());
         }
         let state = progress.state();
         if state.is_resting() {
@@ -347,23 +382,48 @@ async fn attend(stream: TcpStream, peer: SocketAddr, seat: Seat) {
         } else {
             crowded.set(None);
         }
-        let Some(deadline) = state.deadline(&house.limits, stopped) else {
+        let drowsy = state.drowsy(&house.limits);
+        let Some(deadline) =
+            state.deadline(&house.limits, *stopped).into_iter().chain(drowsy).min()
+        else {
             return Poll::Pending;
         };
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
-        timer.as_mut().poll(cx).map(|()| state.ending())
+        let asleep = drowsy == Some(deadline);
+        let ending = if asleep { Ending::Asleep } else { state.ending() };
+        timer.as_mut().poll(cx).map(|()| ending)
     })
     .await;
+    // Whoever rests has all its answers; what came of a next request is kept.
+    let parts = connection.into_parts();
+    let mut wire = parts.io.into_inner();
+    wire.unread = parts.read_buf;
+    (ending, wire)
+}
 
-    let stream = connection.into_parts().io.into_inner().stream;
-    let last_word: &[u8] = match ending {
-        Ending::Quiet => return,
-        Ending::Late => LATE,
-        Ending::Over => &[],
-    };
-    drop(tokio::time::timeout(GOODBYE, part(stream, last_word)).await);
+/// Waits, without any buffer, for the next request of a connection that rests; false when it is to end
+/// before.
+async fn sleep(
+    house: &House,
+    wire: &Wire,
+    mut told: Pin<&mut WaitForCancellationFuture<'_>>,
+    stopped: &mut Option<Instant>,
+) -> bool {
+    loop {
+        let Some(deadline) = wire.progress.state().deadline(&house.limits, *stopped) else {
+            return true;
+        };
+        tokio::select! {
+            // First of all: a request that has arrived is seen before its connection can be closed.
+            biased;
+            _ = wire.stream.readable() => return true,
+            () = told.as_mut(), if stopped.is_none() => *stopped = Some(Instant::now()),
+            () = house.crowded.notified() => return false,
+            () = tokio::time::sleep_until(deadline) => return false,
+        }
+    }
 }
 
 /// Closes a connection so that its last answer arrives: were it closed while something of the

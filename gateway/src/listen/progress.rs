@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -60,6 +61,14 @@ impl State {
         }
     }
 
+    /// When it has rested so long that its buffers are better used elsewhere.
+    pub(super) fn drowsy(self, limits: &Limits) -> Option<Instant> {
+        match self.phase {
+            Phase::Resting(since) if self.stalled.is_none() => Some(since + limits.awake),
+            Phase::Silent(_) | Phase::Head(_) | Phase::Answering | Phase::Resting(_) => None,
+        }
+    }
+
     /// What a missed deadline means.
     pub(super) fn ending(self) -> Ending {
         match (self.phase, self.stalled) {
@@ -106,6 +115,8 @@ impl Progress {
 pub(super) struct Wire {
     pub(super) stream: TcpStream,
     pub(super) progress: Arc<Progress>,
+    /// What came before and was not understood yet, to be read once more.
+    pub(super) unread: Bytes,
 }
 
 impl AsyncRead for Wire {
@@ -114,6 +125,11 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let most = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(most));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {

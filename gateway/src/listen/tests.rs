@@ -7,6 +7,7 @@ fn limits() -> Limits {
         per_address: 0,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
+        awake: Duration::from_secs(1),
         header_bytes: LEAST_BUFFER,
         headers: HEADERS_ON_THE_STACK,
         linger: Duration::from_secs(1),
@@ -74,4 +75,58 @@ fn an_ipv6_network_and_an_ipv4_address_count_as_one_guest() {
     assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
     assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
     assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+}
+
+/// Reads one answer.
+async fn answer(client: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\nok") {
+        assert_ne!(client.read_buf(&mut read).await.unwrap(), 0, "the connection ended");
+    }
+    String::from_utf8(read).unwrap()
+}
+
+/// At an address where everybody who rests falls asleep at once.
+async fn sleepy(stop: &CancellationToken) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits { connections: 100, awake: Duration::ZERO, ..limits() };
+    let router = Router::new().route("/{n}", axum::routing::get(|| async { "ok" }));
+    tokio::spawn(listen(listener, router, limits, stop.clone(), Duration::from_secs(10)));
+    address
+}
+
+#[tokio::test]
+async fn who_has_fallen_asleep_is_woken_by_the_next_request() {
+    let stop = CancellationToken::new();
+    let mut client = TcpStream::connect(sleepy(&stop).await).await.unwrap();
+    for n in 0..20 {
+        let request = format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+    }
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn what_came_of_a_head_before_the_rest_is_not_lost_in_sleep() {
+    let stop = CancellationToken::new();
+    let mut client = TcpStream::connect(sleepy(&stop).await).await.unwrap();
+    client.write_all(b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HT").await.unwrap();
+    answer(&mut client).await;
+    client.write_all(b"TP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn who_sleeps_is_answered_once_more_while_the_process_stops() {
+    let stop = CancellationToken::new();
+    let mut client = TcpStream::connect(sleepy(&stop).await).await.unwrap();
+    client.write_all(b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    answer(&mut client).await;
+    stop.cancel();
+    client.write_all(b"GET /2 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert!(answer(&mut client).await.contains("connection: close"));
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
