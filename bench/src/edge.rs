@@ -11,7 +11,7 @@ use streams::Origin;
 use crate::{
     guests::Reader,
     load::{Until, closed},
-    process::Servers,
+    process::{Process, Servers},
     salon::{self, World},
     settings::{Bench, Wanted},
     stats::{Ratio, Series, grouped},
@@ -73,6 +73,17 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
         ]);
     }
 
+    rest(&mut table, bench, &server).await?;
+    table.note(format!(
+        "{CLIENTS} clients, who share the cores with the server. Bare: the same handler at the admin port, with no layer \
+         around it, in the same process and through the same listener. Layers: request ids, tracing, limits, headers, CORS, \
+         compression, time limits, problems, metrics."
+    ));
+    Ok(table)
+}
+
+/// What connections cost that nobody uses.
+async fn rest(table: &mut Table, bench: &Bench, server: &Process) -> Result<()> {
     let before = server.resident_bytes()?;
     let mut resting = Vec::with_capacity(RESTING);
     for _ in 0..RESTING {
@@ -93,12 +104,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
         &bench.verdict(megabytes, Wanted::AtMost(100.0)),
     ]);
     table.note(format!("With all of them the process has {:.0} MB.", all as f64 / 1e6));
-    table.note(format!(
-        "{CLIENTS} clients, who share the cores with the server. Bare: the same handler at the admin port, with no layer \
-         around it, in the same process and through the same listener. Layers: request ids, tracing, limits, headers, CORS, \
-         compression, time limits, problems, metrics."
-    ));
-    Ok(table)
+    Ok(())
 }
 
 /// Microseconds for one, in the middle of several rounds.
