@@ -70,7 +70,7 @@ impl System {
         let links = Arc::new(Self::manage_urls(&settings)?);
         let timing = reactors::Timing::default();
         let log = self.log.clone();
-        Ok(Arc::new(reactors::Notifier::try_new(log, settings.smtp, links, timing)?))
+        Ok(Arc::new(reactors::Notifier::try_new(log, settings.smtp, settings.sms, links, timing)?))
     }
 }
 

@@ -148,13 +148,16 @@ const CHECKS: &[(&str, &str)] = &[
                            WHEN e.event_type = 'booking.appointment.rescheduled.v1'
                            THEN 'rescheduled' ELSE 'confirmation' END)
                  <> CASE WHEN e.repeats THEN 0 ELSE 1 END
-              OR NOT e.asked AND (SELECT coalesce(array_agg(n.offset_minutes ORDER BY n.offset_minutes), '{}')
+              -- What was agreed later, as by another policy, comes on top.
+              OR e.event_type IN ('booking.appointment.booked.v1', 'booking.appointment.rescheduled.v1')
+                 AND NOT e.asked AND NOT (
+                 (SELECT coalesce(array_agg(n.offset_minutes), '{}')
                     FROM notification n
                    WHERE n.appointment_id = e.appointment_id AND n.version = 1 + e.revision
                      AND n.kind = 'reminder')
-                 <> (SELECT coalesce(array_agg(minutes::integer ORDER BY minutes::integer), '{}')
+                 @> (SELECT coalesce(array_agg(minutes::integer), '{}')
                        FROM jsonb_array_elements_text(
-                              e.visit->'reminder_offsets_minutes') AS o (minutes)))",
+                              e.visit->'reminder_offsets_minutes') AS o (minutes))))",
     ),
     (
         "every cancellation that the scheduler has seen has its message planned",

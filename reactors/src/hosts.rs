@@ -3,13 +3,9 @@
 
 use std::collections::HashMap;
 
-use domain::{
-    Aggregate, BusinessId, StaffId, UserId,
-    business::{Business, BusinessEvent},
-};
-use serde_json::Value;
+use domain::{BusinessId, StaffId, UserId};
 use sqlx::{PgConnection, PgExecutor};
-use streams::{Cursor, consumer::Failure, log::Recorded};
+use streams::log::Recorded;
 use uuid::Uuid;
 
 /// One mail has no more recipients.
@@ -69,51 +65,8 @@ impl Addresses {
     }
 }
 
-/// What businesses have wished since when, as far as the log says.
-struct Wishes(HashMap<BusinessId, Vec<(Cursor, bool)>>);
-
-impl Wishes {
-    async fn read(
-        connection: &mut PgConnection,
-        businesses: &[BusinessId],
-    ) -> Result<Self, Failure> {
-        let rows: Vec<(Uuid, i64, i64, String, String, Value)> = sqlx::query_as(
-            "SELECT business_id, transaction_id::text::bigint, position, event_type, event_version,
-                    payload
-               FROM events
-              WHERE aggregate_type = $1 AND aggregate_id = ANY($2)
-                AND event_type IN ('business.registered.v1', 'business.updated.v1')
-              ORDER BY transaction_id, position",
-        )
-        .bind(Business::TYPE)
-        .bind(businesses.iter().map(ToString::to_string).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
-        let mut wishes: HashMap<BusinessId, Vec<(Cursor, bool)>> = HashMap::new();
-        for (business, transaction_id, position, kind, version, payload) in rows {
-            let fact: BusinessEvent =
-                serde_json::from_value(domain::upcast(&kind, &version, payload))
-                    .map_err(|error| Failure::Poison(error.into()))?;
-            if let BusinessEvent::Registered { profile }
-            | BusinessEvent::ProfileChanged { profile } = fact
-            {
-                let wish = (Cursor { transaction_id, position }, profile.host_notices);
-                wishes.entry(BusinessId::new(business)).or_default().push(wish);
-            }
-        }
-        Ok(Self(wishes))
-    }
-
-    /// Whether the business wished notices when this happened.
-    fn wanted(&self, business_id: BusinessId, at: Cursor) -> bool {
-        let wishes = self.0.get(&business_id).map_or(&[][..], Vec::as_slice);
-        wishes.iter().rev().find(|(since, _)| *since < at).is_none_or(|(_, wanted)| *wanted)
-    }
-}
-
 /// Who is told besides the guests of a batch.
 pub(crate) struct Hosts {
-    wishes: Wishes,
     addresses: Addresses,
     /// By user: of those who changed something.
     users: HashMap<Uuid, String>,
@@ -124,21 +77,14 @@ impl Hosts {
     pub(crate) async fn read(
         connection: &mut PgConnection,
         events: &[&Recorded],
+        businesses: &[BusinessId],
         staff: &[StaffId],
-    ) -> Result<Self, Failure> {
-        let mut businesses: Vec<BusinessId> = events.iter().map(|e| e.business_id).collect();
-        businesses.sort_unstable();
-        businesses.dedup();
+    ) -> Result<Self, sqlx::Error> {
         let users: Vec<Uuid> = events.iter().filter_map(|event| user(event)).collect();
         Ok(Self {
-            wishes: Wishes::read(connection, &businesses).await?,
-            addresses: Addresses::read(&mut *connection, &businesses, staff).await?,
+            addresses: Addresses::read(&mut *connection, businesses, staff).await?,
             users: addresses_of_users(connection, &users).await?,
         })
-    }
-
-    pub(crate) fn are_told(&self, event: &Recorded) -> bool {
-        self.wishes.wanted(event.business_id, event.cursor)
     }
 
     /// The only one who would be told is the one who did it.
@@ -192,13 +138,5 @@ mod tests {
         assert_eq!(of(&ids[..1]), ["dana@example.com"]);
         assert_eq!(of(&ids[1..]), ["Dana@example.com", "olga@example.com"]);
         assert_eq!(of(&ids), ["dana@example.com", "olga@example.com"]);
-    }
-
-    #[test]
-    fn the_wish_that_counts_is_the_one_of_the_moment() {
-        let at = |position| Cursor { transaction_id: 1, position };
-        let business = BusinessId::new(Uuid::nil());
-        let wishes = Wishes([(business, vec![(at(1), true), (at(5), false)])].into());
-        assert_eq!([2, 5, 6].map(|n| wishes.wanted(business, at(n))), [true, true, false]);
     }
 }

@@ -23,6 +23,8 @@ use uuid::Uuid;
 use crate::{
     agreed::{self, Agreed},
     hosts::Hosts,
+    policies::Policies,
+    reach::Guests,
     since::Since,
     work::{self, Append, Work},
 };
@@ -78,11 +80,17 @@ impl Reactor for Scheduler {
         }
         // All reading comes before the first write: what is read then belongs to transactions older
         // than this one, as the feed needs it.
-        let known = known(connection, facts.iter().map(|(_, id, _)| id.uuid()).collect()).await?;
+        let appointments: Vec<Uuid> = facts.iter().map(|(_, id, _)| id.uuid()).collect();
+        let known = known(connection, &appointments).await?;
         let mut before = before(connection, &facts).await?;
         let first = batch.first().map(|event| event.cursor).unwrap_or_default();
         let since = Since::read(connection, first).await?;
-        let hosts = hosts(connection, &facts, &before).await?;
+        let mut businesses: Vec<BusinessId> = batch.iter().map(|e| e.business_id).collect();
+        businesses.sort_unstable();
+        businesses.dedup();
+        let hosts = hosts(connection, &facts, &businesses, &before).await?;
+        let mut policies = Policies::read(connection, &businesses).await?;
+        let guests = Guests::read(connection, &appointments).await?;
         let mut planned: Vec<Planned> = Vec::new();
         let mut called_off: Vec<&Work> = Vec::new();
         for (event, id, fact) in facts {
@@ -100,8 +108,13 @@ impl Reactor for Scheduler {
                 .for_each(Planned::call_off);
             let Some(kind) = kind else { continue };
             let news = (event.occurred_at, *kind);
-            let host = host_plan(id, visit, news, *revision).filter(|_| hosts.are_told(event));
-            for plan in plans_for(id, visit, news, *revision).into_iter().chain(host) {
+            let unregistered =
+                || Failure::Poison("a visit of a business that nobody registered".into());
+            let told = policies.at(event.business_id, event.cursor).ok_or_else(unregistered)?;
+            let policy = told.reminders(visit.service_id);
+            let reach = guests.of(id, &policy, told.zone());
+            let host = host_plan(id, visit, news, *revision).filter(|_| told.hosts());
+            for plan in plans_for(id, visit, news, *revision, reach).into_iter().chain(host) {
                 let new = !known.contains_key(&notification_id(&plan).uuid());
                 if new && since.plans(plan.kind, event.cursor) {
                     let needless = hosts.did_it_themselves(event, &follows.staff());
@@ -160,13 +173,14 @@ async fn before(
 async fn hosts(
     connection: &mut PgConnection,
     facts: &[Fact<'_>],
+    businesses: &[BusinessId],
     before: &HashMap<Uuid, Agreed>,
-) -> Result<Hosts, Failure> {
+) -> Result<Hosts, sqlx::Error> {
     let agreed = facts.iter().filter_map(|(.., fact)| fact.clone().agreed());
     let mut staff: Vec<StaffId> = agreed.flat_map(|(visit, _)| staff_of(&visit)).collect();
     staff.extend(before.values().flat_map(|before| staff_of(&before.visit)));
     let events: Vec<&Recorded> = facts.iter().map(|(event, ..)| *event).collect();
-    Hosts::read(connection, &events, &staff).await
+    Hosts::read(connection, &events, businesses, &staff).await
 }
 
 /// Everybody who serves.
@@ -235,7 +249,7 @@ fn plan_one(event: &Recorded, plan: Plan, needless: bool) -> Result<Planned, Fai
 
 async fn known(
     connection: &mut PgConnection,
-    appointments: Vec<Uuid>,
+    appointments: &[Uuid],
 ) -> Result<HashMap<Uuid, Work>, Failure> {
     let sql = format!("SELECT {} FROM notification WHERE appointment_id = ANY($1)", work::COLUMNS);
     let rows = sqlx::query(&sql).bind(appointments).fetch_all(connection).await?;
@@ -380,14 +394,14 @@ async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<()
     sqlx::query(
         "INSERT INTO notification (notification_id, business_id, appointment_id, kind, channel,
                                    offset_minutes, version, state, due_at, next_at, expires_at, sequence,
-                                   correlation_id, traceparent)
+                                   correlation_id, traceparent, round)
          SELECT n.id, n.business, n.appointment, n.kind, n.channel, n.minutes, n.version, n.state,
-                n.due, n.due, n.expires, n.sequence, n.correlation, n.traceparent
+                n.due, n.due, n.expires, n.sequence, n.correlation, n.traceparent, n.round
            FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[],
                        $7::integer[], $8::text[], $9::timestamptz[], $10::timestamptz[],
-                       $11::bigint[], $12::uuid[], $13::text[])
+                       $11::bigint[], $12::uuid[], $13::text[], $14::integer[])
              AS n (id, business, appointment, kind, channel, minutes, version, state, due, expires,
-                   sequence, correlation, traceparent)",
+                   sequence, correlation, traceparent, round)",
     )
     .bind(plans().map(|p| notification_id(p).uuid()).collect::<Vec<_>>())
     .bind(planned.iter().map(|p| p.business_id.uuid()).collect::<Vec<_>>())
@@ -402,6 +416,7 @@ async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<()
     .bind(planned.iter().map(sequence).collect::<Vec<_>>())
     .bind(planned.iter().map(|p| p.origin.correlation_id).collect::<Vec<_>>())
     .bind(planned.iter().map(|p| p.origin.traceparent.as_deref()).collect::<Vec<_>>())
+    .bind(plans().map(|p| i32::try_from(p.round).unwrap_or(i32::MAX)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

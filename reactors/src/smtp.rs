@@ -2,6 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
+use domain::notification::Receipt;
 use lettre::{
     Address, Message,
     message::{Attachment, Mailbox, MultiPart, SinglePart, header::ContentType},
@@ -15,7 +16,12 @@ use lettre::{
 use streams::BoxError;
 use url::Url;
 
-use crate::{ics::Invitation, mail::Mail, work::Work};
+use crate::{
+    ics::Invitation,
+    mail::Mail,
+    provider::{HandOver, Refusal},
+    work::Work,
+};
 
 /// For everything up to RCPT; lettre's own timeout covers only the connecting.
 const PREPARE: Duration = Duration::from_secs(20);
@@ -54,30 +60,8 @@ pub enum SmtpAddressError {
     From,
 }
 
-/// The server did not take it.
-pub(crate) struct SmtpRefusal {
-    /// There is no point in trying again.
-    pub(crate) permanent: bool,
-    /// A code of ours, without personal data.
-    pub(crate) reason: String,
-    /// In the server's words.
-    pub(crate) answer: String,
-}
-
 /// The server knows sender and recipient and waits for the message.
 pub(crate) struct Ready(AsyncSmtpConnection);
-
-/// What became of the hand-over.
-pub(crate) enum HandOver {
-    Accepted {
-        answer: String,
-    },
-    Refused(SmtpRefusal),
-    /// The connection was lost after the message went out and before an answer came.
-    Unknown {
-        answer: String,
-    },
-}
 
 impl Smtp {
     /// # Errors
@@ -137,7 +121,7 @@ impl Smtp {
     }
 
     /// Everything up to RCPT. Nothing has been sent if this fails.
-    pub(crate) async fn prepare(&self, message: &Message) -> Result<Ready, SmtpRefusal> {
+    pub(crate) async fn prepare(&self, message: &Message) -> Result<Ready, Refusal> {
         match tokio::time::timeout(PREPARE, self.connect(message)).await {
             Ok(Ok(connection)) => Ok(Ready(connection)),
             Ok(Err(error)) => Err(refusal(&error)),
@@ -200,7 +184,7 @@ impl Ready {
                 if error.is_transient() || error.is_permanent() {
                     HandOver::Refused(refusal(&error))
                 } else {
-                    HandOver::Unknown { answer: error.to_string() }
+                    unknown(error.to_string())
                 }
             })
         })
@@ -212,10 +196,11 @@ impl Ready {
                 tokio::spawn(async move {
                     drop(tokio::time::timeout(Duration::from_secs(2), connection.quit()).await);
                 });
-                HandOver::Accepted { answer }
+                let receipt = Receipt { provider: "smtp".to_owned(), provider_id: None };
+                HandOver::Accepted { answer, receipt }
             }
             Ok(Err(outcome)) => outcome,
-            Err(_elapsed) => HandOver::Unknown { answer: "no answer in time".to_owned() },
+            Err(_elapsed) => unknown("no answer in time".to_owned()),
         }
     }
 
@@ -225,18 +210,23 @@ impl Ready {
     }
 }
 
-fn timed_out() -> SmtpRefusal {
+fn timed_out() -> Refusal {
     let answer = "no answer in time".to_owned();
-    SmtpRefusal { permanent: false, reason: "smtp_timeout".to_owned(), answer }
+    Refusal { permanent: false, reason: "smtp_timeout".to_owned(), answer, not_before: None }
 }
 
-fn refusal(error: &lettre::transport::smtp::Error) -> SmtpRefusal {
+fn unknown(answer: String) -> HandOver {
+    HandOver::Unknown { reason: "connection_lost_after_hand_over".to_owned(), answer }
+}
+
+fn refusal(error: &lettre::transport::smtp::Error) -> Refusal {
     let reason = match error.status() {
         Some(code) => format!("smtp_{code}"),
         None if error.is_timeout() => "smtp_timeout".to_owned(),
         None => "smtp_unreachable".to_owned(),
     };
-    SmtpRefusal { permanent: error.is_permanent(), reason, answer: error.to_string() }
+    let answer = error.to_string();
+    Refusal { permanent: error.is_permanent(), reason, answer, not_before: None }
 }
 
 #[cfg(test)]

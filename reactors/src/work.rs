@@ -84,6 +84,7 @@ impl Work {
             // After a try it waits for the next: its time has come already.
             "pending" if self.attempts == 0 => Notification::Pending,
             "sent" => ended(Outcome::Sent),
+            "delivered" => ended(Outcome::Delivered),
             "failed" => ended(Outcome::Failed),
             "uncertain" => ended(Outcome::Uncertain),
             "cancelled" => ended(Outcome::Cancelled),
@@ -111,6 +112,9 @@ pub(crate) const fn state_after(event: &NotificationEvent) -> &'static str {
         | NotificationEvent::Requested { .. }
         | NotificationEvent::AccountMailRequested { .. }
         | NotificationEvent::Deferred { .. } => "pending",
+        NotificationEvent::Delivered {} => "delivered",
+        // What the provider could not bring is as lost as what it did not take.
+        NotificationEvent::Undelivered { .. } => "failed",
         NotificationEvent::Skipped { .. } => "skipped",
         NotificationEvent::FellDue {} => "offered",
         NotificationEvent::Sent { .. } => "sent",

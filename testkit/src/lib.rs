@@ -36,6 +36,13 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
     }
 }
 
+/// A client that needs no more of TLS than that it is there.
+pub fn client() -> reqwest::ClientBuilder {
+    // The second who comes finds it installed, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy()
+}
+
 /// What the test runner said about its servers.
 fn setting(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./scripts/test"))

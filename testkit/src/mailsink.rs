@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    eventually,
+    client, eventually,
     process::{Process, folder, last_words},
     setting,
 };
@@ -84,7 +84,7 @@ impl MailSink {
             serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()
         })
         .await;
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = client().build().expect("a client");
         Self { _process: process, _folder: folder, ports, client }
     }
 

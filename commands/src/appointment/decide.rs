@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    CalendarWeek, Decide, Fields, StaffId, TimeSlot, Zone,
+    CalendarWeek, Decide, Fields, ServiceId, StaffId, TimeSlot, Zone,
     appointment::{Appointment, AppointmentCommand, Candidate, StaffChoice, Visit},
     availability::{self, Asked, Refusal, Shape},
     business::BusinessState,
@@ -75,6 +75,12 @@ pub(super) fn wants(state: &State, book: &BookAppointment, wanted: &mut Wanted) 
     known::wants(business, &shape, candidates, start, wanted);
 }
 
+/// How long before the visit its guest is reminded, in minutes, as the business wants it now.
+pub(super) fn offsets(business: &BusinessState, service_id: Option<ServiceId>) -> Vec<u32> {
+    let policy = service_id.map(|service_id| business.reminders(service_id));
+    policy.map(|policy| policy.offsets_minutes).unwrap_or_default()
+}
+
 /// The staff members whose calendars decide about the booking.
 pub(super) fn could_serve(state: &State, book: &BookAppointment) -> BTreeSet<StaffId> {
     let Some(business) = state.registered() else { return BTreeSet::new() };
@@ -124,7 +130,7 @@ pub(super) fn decide(
     });
     let met = book.series.and_then(|series| series.customer);
     let customer = met.map_or_else(|| book.guest.as_customer(guests), Customer::Known);
-    let reminders = profile.reminder_offsets_minutes.clone();
+    let reminders = offsets(registered, planned.parts.first().map(|part| part.service_id));
     let visit = planned.visit(&shape, customer.id(), reminders, &profile.timezone);
     let visit = visit.ok_or_else(|| CommitError::Store("a plan of nothing".into()))?;
     let visit = Visit { series: book.series.map(|series| series.place), ..visit };

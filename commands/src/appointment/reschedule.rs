@@ -137,7 +137,7 @@ impl Commands {
             }
             Err(Attempt::Commit(error)) => return Err(error.into()),
         };
-        let reminders = from.reminder_offsets_minutes.clone();
+        let reminders = decide::offsets(&found.business, Some(from.service_id));
         let zone = &found.business.profile.value.timezone;
         let planned = plan.visit(&shape, from.customer_id, reminders, zone).ok_or_else(unread)?;
         let to = moved(&from, planned);

@@ -354,7 +354,7 @@ impl Moving<'_> {
         let known = Known::of(state, business, shape, at, None);
         let unavailable = |error| one(super::reschedule::unavailable(at, error));
         let plan = known.check(staff_id, at, context.now, wish.waived).map_err(unavailable)?;
-        let reminders = member.visit.reminder_offsets_minutes.clone();
+        let reminders = super::decide::offsets(business, Some(member.visit.service_id));
         let zone = &business.profile.value.timezone;
         let planned = plan.visit(shape, member.visit.customer_id, reminders, zone);
         let to = super::reschedule::moved(&member.visit, planned.ok_or_else(known::unread)?);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BusinessCommand, BusinessError, BusinessEvent, Closure, Closures, Limits, Profile,
-    ProfileChange, Resources, Service, StaffMember,
+    ProfileChange, ReminderPolicy, Resources, Service, StaffMember,
 };
 use crate::{ClosureId, Decide, Fields, ServiceId, StaffId, pure::pure_aggregate};
 
@@ -54,6 +54,20 @@ pub struct BusinessState {
 }
 
 impl BusinessState {
+    /// How guests of the service are reminded: as it says itself, else as the business does.
+    #[must_use]
+    pub fn reminders(&self, service_id: ServiceId) -> ReminderPolicy {
+        let profile = &self.profile.value;
+        let service = self.services.get(&service_id);
+        let own = service.and_then(|service| service.value.reminders.clone()).unwrap_or_default();
+        let of_all = || profile.reminder_offsets_minutes.clone();
+        ReminderPolicy {
+            offsets_minutes: own.offsets_minutes.unwrap_or_else(of_all),
+            channels: own.channels.unwrap_or_else(|| profile.reminder_channels.clone()),
+            quiet_hours: profile.quiet_hours,
+        }
+    }
+
     /// Everybody who can be booked for the service now, in the order of their ids: whoever works,
     /// is named by the service, names it themselves and has every skill that it asks for. A list
     /// that is absent names everybody.

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::{BookingPolicy, Branding, BrandingChange, PolicyChange};
-use crate::{Currency, Fields, Zone};
+use super::{BookingPolicy, Branding, BrandingChange, PolicyChange, QuietHours, reminders};
+use crate::{Currency, Fields, Zone, notification::Channel};
 
 /// What a business says of itself, and its policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,12 @@ pub struct Profile {
     pub currency: Currency,
     /// How long before an appointment its reminders are due, in elapsed minutes.
     pub reminder_offsets_minutes: Vec<u32>,
+    /// By what guests are reminded.
+    #[serde(default = "by_mail", skip_serializing_if = "is_by_mail")]
+    pub reminder_channels: Vec<Channel>,
+    /// When nobody is reminded, on the guest's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHours>,
     /// Whether whoever serves is mailed about bookings, moves and cancellations.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub host_notices: bool,
@@ -32,6 +38,14 @@ pub struct Profile {
     pub branding: Branding,
     /// What guests may book, and when.
     pub booking_policy: BookingPolicy,
+}
+
+fn by_mail() -> Vec<Channel> {
+    vec![Channel::Email]
+}
+
+fn is_by_mail(channels: &[Channel]) -> bool {
+    *channels == [Channel::Email]
 }
 
 const fn yes() -> bool {
@@ -54,13 +68,12 @@ pub struct ProfileChange {
     pub locale: Option<String>,
     pub currency: Option<Currency>,
     pub reminder_offsets_minutes: Option<Vec<u32>>,
+    pub reminder_channels: Option<Vec<Channel>>,
+    pub quiet_hours: Option<Option<QuietHours>>,
     pub host_notices: Option<bool>,
     pub branding: Option<BrandingChange>,
     pub booking_policy: Option<PolicyChange>,
 }
-
-/// 60 days: longer than any reminder that peers offer.
-const MAX_OFFSET: i64 = 60 * 24 * 60;
 
 impl Profile {
     /// The profile of a business that has only a name, handle and zone.
@@ -75,6 +88,8 @@ impl Profile {
             locale: "en".to_owned(),
             currency: Currency::USD,
             reminder_offsets_minutes: vec![1440, 60],
+            reminder_channels: by_mail(),
+            quiet_hours: None,
             host_notices: true,
             branding: Branding::default(),
             booking_policy: BookingPolicy::default(),
@@ -95,6 +110,8 @@ impl Profile {
         put(&mut self.locale, change.locale);
         put(&mut self.currency, change.currency);
         put(&mut self.reminder_offsets_minutes, change.reminder_offsets_minutes);
+        put(&mut self.reminder_channels, change.reminder_channels);
+        put(&mut self.quiet_hours, change.quiet_hours);
         put(&mut self.host_notices, change.host_notices);
         if let Some(branding) = change.branding {
             self.branding = self.branding.with(branding);
@@ -127,15 +144,10 @@ impl Profile {
             "must be a language tag (BCP 47), such as en or pt-BR",
         );
         let offsets = &self.reminder_offsets_minutes;
-        fields.check(offsets.len() <= 5, "reminder_offsets_minutes", "must have at most 5 offsets");
-        for (i, offset) in offsets.iter().enumerate() {
-            let field = format!("reminder_offsets_minutes[{i}]");
-            fields.range(&field, (*offset).into(), 1, MAX_OFFSET, "minutes");
-            fields.check(
-                !offsets.iter().take(i).any(|o| o == offset),
-                field,
-                "must not repeat another offset",
-            );
+        reminders::check_offsets(fields, "reminder_offsets_minutes", offsets);
+        reminders::check_channels(fields, "reminder_channels", &self.reminder_channels);
+        if let Some(quiet) = self.quiet_hours {
+            quiet.validate(fields);
         }
         self.branding.validate(fields);
         self.booking_policy.validate(fields);

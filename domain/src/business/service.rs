@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BookingPolicy, IntakeFields, Limits, ResourceNeed, Skills, aggregate::MAX_STAFF, policy, same,
+    BookingPolicy, IntakeFields, Limits, ResourceNeed, ServiceReminders, Skills,
+    aggregate::MAX_STAFF, policy, same,
 };
 use crate::{Currency, Fields, Money, StaffId};
 
@@ -54,6 +55,9 @@ pub struct Service {
     /// What guests are asked when they book it.
     #[serde(default, skip_serializing_if = "IntakeFields::is_empty")]
     pub intake_fields: IntakeFields,
+    /// When guests are reminded, in place of what the business says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reminders: Option<ServiceReminders>,
 }
 
 const fn alone() -> u32 {
@@ -85,6 +89,7 @@ pub struct ServiceChange {
     pub capacity: Option<u32>,
     pub resources: Option<Vec<ResourceNeed>>,
     pub intake_fields: Option<IntakeFields>,
+    pub reminders: Option<Option<ServiceReminders>>,
 }
 
 /// The longest visit, and the longest buffer: a day.
@@ -113,6 +118,7 @@ impl Service {
             capacity: 1,
             resources: vec![],
             intake_fields: IntakeFields::default(),
+            reminders: None,
         }
     }
 
@@ -138,6 +144,7 @@ impl Service {
         put(&mut self.capacity, change.capacity);
         put(&mut self.resources, change.resources);
         put(&mut self.intake_fields, change.intake_fields);
+        put(&mut self.reminders, change.reminders);
         self
     }
 
@@ -208,6 +215,9 @@ impl Service {
         self.limits().validate(&mut fields, "");
         fields.range("capacity", self.capacity.into(), 1, MAX_SEATS, "seats");
         self.intake_fields.validate(&mut fields);
+        if let Some(reminders) = &self.reminders {
+            reminders.validate(&mut fields);
+        }
         fields
     }
 }

@@ -9,6 +9,8 @@ use crate::{Decide, pure::pure_aggregate};
 #[expect(missing_docs, reason = "each is the event of that name")]
 pub enum Outcome {
     Sent,
+    Delivered,
+    Undelivered,
     Failed,
     Uncertain,
     Cancelled,
@@ -58,6 +60,26 @@ impl Notification {
     }
 }
 
+impl Notification {
+    /// What a provider says of a message that it has taken, or may have.
+    fn once_sent(
+        &self,
+        becomes: Outcome,
+        event: NotificationEvent,
+    ) -> Result<Vec<NotificationEvent>, NotificationError> {
+        match self {
+            Self::Unrequested => Err(NotificationError::NotFound),
+            Self::Pending => Err(NotificationError::NotSent),
+            // The provider may be faster than our own record of having handed it over.
+            Self::Due | Self::Ended { outcome: Outcome::Sent | Outcome::Uncertain } => {
+                Ok(vec![event])
+            }
+            Self::Ended { outcome } if *outcome == becomes => Ok(vec![]),
+            Self::Ended { outcome } => Err(NotificationError::Ended { outcome: *outcome }),
+        }
+    }
+}
+
 impl Decide for Notification {
     fn decide(
         &self,
@@ -67,7 +89,9 @@ impl Decide for Notification {
             NotificationCommand::Request { .. } if *self != Self::Unrequested => Ok(vec![]),
             NotificationCommand::Request { plan, now } => Ok(vec![match plan.kind {
                 Kind::Reminder if plan.due_at <= now => {
-                    NotificationEvent::Skipped { plan, reason: "due_before_booking".to_owned() }
+                    let in_time = plan.moved_from.is_some_and(|wanted| wanted > now);
+                    let reason = if in_time { "quiet_hours" } else { "due_before_booking" };
+                    NotificationEvent::Skipped { plan, reason: reason.to_owned() }
                 }
                 Kind::Reminder => NotificationEvent::ReminderRequested { plan },
                 Kind::Confirmation
@@ -95,13 +119,19 @@ impl Decide for Notification {
             NotificationCommand::MarkDue if *self == Self::Due => Ok(vec![]),
             NotificationCommand::MarkDue => self.unless_ended(None, NotificationEvent::FellDue {}),
             // What was thought uncertain may turn out to have been taken.
-            NotificationCommand::RecordSent { attempt }
+            NotificationCommand::RecordSent { attempt, receipt }
                 if *self == (Self::Ended { outcome: Outcome::Uncertain }) =>
             {
-                Ok(vec![NotificationEvent::Sent { attempt }])
+                Ok(vec![NotificationEvent::Sent { attempt, receipt }])
             }
-            NotificationCommand::RecordSent { attempt } => {
-                self.unless_ended(Some(Outcome::Sent), NotificationEvent::Sent { attempt })
+            NotificationCommand::RecordSent { attempt, receipt } => {
+                self.unless_ended(Some(Outcome::Sent), NotificationEvent::Sent { attempt, receipt })
+            }
+            NotificationCommand::RecordDelivered => {
+                self.once_sent(Outcome::Delivered, NotificationEvent::Delivered {})
+            }
+            NotificationCommand::RecordUndelivered { reason } => {
+                self.once_sent(Outcome::Undelivered, NotificationEvent::Undelivered { reason })
             }
             NotificationCommand::RecordRetry { attempt, reason, next_at } => {
                 self.unless_ended(None, NotificationEvent::Deferred { attempt, reason, next_at })
@@ -130,6 +160,8 @@ impl Decide for Notification {
             NotificationEvent::FellDue {} | NotificationEvent::Deferred { .. } => Self::Due,
             NotificationEvent::Skipped { .. } => ended(Outcome::Skipped),
             NotificationEvent::Sent { .. } => ended(Outcome::Sent),
+            NotificationEvent::Delivered {} => ended(Outcome::Delivered),
+            NotificationEvent::Undelivered { .. } => ended(Outcome::Undelivered),
             NotificationEvent::Failed { .. } => ended(Outcome::Failed),
             NotificationEvent::BecameUncertain { .. } => ended(Outcome::Uncertain),
             NotificationEvent::Cancelled {} => ended(Outcome::Cancelled),

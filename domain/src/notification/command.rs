@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-use super::{AccountPlan, Plan};
+use super::{AccountPlan, Plan, Receipt};
 
 /// What can happen to a message. An `attempt` counts from 1; a `reason` is a code of ours, never a
 /// provider's words, which may quote an address.
@@ -16,7 +16,11 @@ pub enum NotificationCommand {
     /// Its time has come.
     MarkDue,
     /// The provider took it.
-    RecordSent { attempt: u32 },
+    RecordSent { attempt: u32, receipt: Option<Receipt> },
+    /// The provider says that it arrived.
+    RecordDelivered,
+    /// The provider had taken it, and says that it did not arrive.
+    RecordUndelivered { reason: String },
     /// The provider did not take it now; there is another try.
     RecordRetry { attempt: u32, reason: String, next_at: Timestamp },
     /// It will not be sent.

@@ -6,6 +6,9 @@ pub enum NotificationError {
     /// Nothing was planned under this id.
     #[error("not found")]
     NotFound,
+    /// No provider has taken it.
+    #[error("nobody has taken the message")]
+    NotSent,
     /// The message has ended.
     #[error("the message is {outcome:?}")]
     Ended {

@@ -4,6 +4,16 @@ use serde::{Deserialize, Serialize};
 use super::{AccountPlan, Plan};
 use crate::pure::event_types;
 
+/// Who took a message, and under which name they know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The provider's name with us, such as `smtp` or `twilio`.
+    pub provider: String,
+    /// What the provider calls it, where it says that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+}
+
 /// Stored for ever: add, never change. A `reason` is a code of ours, without personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -20,7 +30,15 @@ pub enum NotificationEvent {
     /// Its time came and it was handed to the senders.
     FellDue {},
     /// The provider took it.
-    Sent { attempt: u32 },
+    Sent {
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receipt: Option<Receipt>,
+    },
+    /// The provider says that it arrived.
+    Delivered {},
+    /// The provider had taken it, and says that it did not arrive.
+    Undelivered { reason: String },
     /// The provider did not take it; another try follows.
     Deferred { attempt: u32, reason: String, next_at: Timestamp },
     /// It was given up.
@@ -40,6 +58,8 @@ event_types!(NotificationEvent {
     Skipped => "notification.skipped.v1",
     FellDue => "scheduler.reminder.due.v1",
     Sent => "notification.sent.v1",
+    Delivered => "notification.delivered.v1",
+    Undelivered => "notification.undelivered.v1",
     Deferred => "notification.deferred.v1",
     Failed => "notification.failed.v1",
     BecameUncertain => "notification.uncertain.v1",

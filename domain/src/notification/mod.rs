@@ -2,6 +2,7 @@
 
 mod account;
 mod aggregate;
+mod channel;
 mod command;
 mod error;
 mod event;
@@ -12,8 +13,9 @@ mod tests;
 
 pub use account::{AccountMail, AccountPlan};
 pub use aggregate::{Notification, Outcome};
+pub use channel::Channel;
 pub use command::NotificationCommand;
 pub use error::NotificationError;
-pub use event::NotificationEvent;
+pub use event::{NotificationEvent, Receipt};
 pub use kind::{Kind, Recipient};
-pub use plan::{Channel, Plan, host_plan, notification_id, plans_for};
+pub use plan::{Plan, Reach, host_plan, notification_id, plans_for, reminders_for};

@@ -4,7 +4,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    AppointmentId, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot, appointment::Visit,
+    AppointmentId, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot, Zone,
+    appointment::Visit,
+    business::{QuietHours, ReminderPolicy},
 };
 
 fn at(text: &str) -> Timestamp {
@@ -18,9 +20,22 @@ fn plan(kind: Kind) -> Plan {
         channel: Channel::Email,
         offset_minutes: 60,
         version: 1,
+        round: 0,
         due_at: at("2026-03-02T08:00:00Z"),
+        moved_from: None,
         expires_at: at("2026-03-02T09:00:00Z"),
     }
+}
+
+fn policy(channels: &[Channel]) -> ReminderPolicy {
+    let offsets_minutes = vec![1440, 60];
+    ReminderPolicy { offsets_minutes, channels: channels.to_vec(), quiet_hours: None }
+}
+
+static UTC: Zone = Zone::UTC;
+
+fn by_mail(policy: &ReminderPolicy) -> Reach<'_> {
+    Reach { policy, zone: &UTC, email: true, phone: false }
 }
 
 fn given(events: Vec<NotificationEvent>) -> AggregateTestExecutor<Notification> {
@@ -43,9 +58,15 @@ fn a_reminder_that_was_due_before_the_booking_is_skipped_and_recorded() {
 
 #[test]
 fn a_sent_message_is_never_sent_or_cancelled_again() {
-    let sent =
-        || given(vec![NotificationEvent::FellDue {}, NotificationEvent::Sent { attempt: 1 }]);
-    sent().when(NotificationCommand::RecordSent { attempt: 2 }).then_expect_events(vec![]);
+    let sent = || {
+        given(vec![
+            NotificationEvent::FellDue {},
+            NotificationEvent::Sent { attempt: 1, receipt: None },
+        ])
+    };
+    sent()
+        .when(NotificationCommand::RecordSent { attempt: 2, receipt: None })
+        .then_expect_events(vec![]);
     sent()
         .when(NotificationCommand::Cancel)
         .then_expect_error(NotificationError::Ended { outcome: Outcome::Sent });
@@ -58,8 +79,8 @@ fn what_was_uncertain_may_turn_out_to_be_sent() {
         NotificationEvent::FellDue {},
         NotificationEvent::BecameUncertain { attempt: 1, reason },
     ])
-    .when(NotificationCommand::RecordSent { attempt: 1 })
-    .then_expect_events(vec![NotificationEvent::Sent { attempt: 1 }]);
+    .when(NotificationCommand::RecordSent { attempt: 1, receipt: None })
+    .then_expect_events(vec![NotificationEvent::Sent { attempt: 1, receipt: None }]);
 }
 
 #[test]
@@ -85,7 +106,11 @@ fn the_id_follows_from_what_is_sent() {
     let reminder = plan(Kind::Reminder);
     assert_eq!(notification_id(&reminder), notification_id(&reminder.clone()));
     let later = Plan { version: 2, ..reminder.clone() };
-    assert_ne!(notification_id(&reminder), notification_id(&later));
+    let again = Plan { round: 1, ..reminder.clone() };
+    let by_phone = Plan { channel: Channel::Sms, ..reminder.clone() };
+    for other in [later, again, by_phone] {
+        assert_ne!(notification_id(&reminder), notification_id(&other));
+    }
 }
 
 #[test]
@@ -109,7 +134,8 @@ fn a_visit_that_is_called_off_has_one_message_and_no_reminders() {
     };
     let (id, now) = (AppointmentId::new(Uuid::from_u128(1)), at("2026-03-01T09:00:00Z"));
     let kinds = |notice| {
-        let plans = plans_for(id, &visit, (now, notice), 2);
+        let policy = policy(&[Channel::Email]);
+        let plans = plans_for(id, &visit, (now, notice), 2, by_mail(&policy));
         assert!(plans.iter().all(|plan| (plan.version, plan.expires_at) == (3, start)));
         plans.iter().map(|plan| plan.kind).collect::<Vec<_>>()
     };
@@ -146,7 +172,9 @@ fn nobody_is_reminded_of_what_is_only_asked_for_and_a_no_outlives_the_visit() {
     };
     let plans = |kind| {
         let id = AppointmentId::new(Uuid::from_u128(1));
-        let plans = plans_for(id, &visit, (at("2026-03-02T08:30:00Z"), kind), 0);
+        let policy = ReminderPolicy { offsets_minutes: vec![60], ..policy(&[Channel::Email]) };
+        let now = at("2026-03-02T08:30:00Z");
+        let plans = plans_for(id, &visit, (now, kind), 0, by_mail(&policy));
         plans.into_iter().map(|plan| (plan.kind, plan.expires_at)).collect::<Vec<_>>()
     };
     let start = at("2026-03-02T09:00:00Z");
@@ -156,4 +184,102 @@ fn nobody_is_reminded_of_what_is_only_asked_for_and_a_no_outlives_the_visit() {
     for kind in [Kind::Declined, Kind::Expired] {
         assert_eq!(plans(kind), [(kind, next_day)]);
     }
+}
+
+fn visit(start: &str) -> Visit {
+    Visit {
+        staff_id: StaffId::new(Uuid::from_u128(1)),
+        service_id: ServiceId::new(Uuid::from_u128(2)),
+        customer_id: CustomerId::new(Uuid::from_u128(3)),
+        slot: TimeSlot::lasting(at(start), 60).unwrap(),
+        buffer_before_minutes: 0,
+        buffer_after_minutes: 0,
+        price: Money { amount: 0, currency: Currency::USD },
+        reminder_offsets_minutes: vec![],
+        offset_seconds: None,
+        parts: vec![],
+        resources: vec![],
+        class: None,
+        subjects: 1,
+        series: None,
+    }
+}
+
+#[test]
+fn guests_are_reminded_by_every_channel_that_reaches_them() {
+    let both = policy(&[Channel::Email, Channel::Sms]);
+    let channels = |policy: &ReminderPolicy, email, phone| {
+        let reach = Reach { policy, zone: &UTC, email, phone };
+        let id = AppointmentId::new(Uuid::from_u128(1));
+        let news = (at("2026-03-01T08:00:00Z"), Kind::Confirmation);
+        let plans = plans_for(id, &visit("2026-03-04T09:00:00Z"), news, 0, reach);
+        plans.into_iter().map(|plan| plan.channel).collect::<Vec<_>>()
+    };
+    use Channel::{Email, Sms};
+    assert_eq!(channels(&both, true, true), [Email, Email, Sms, Email, Sms]);
+    assert_eq!(channels(&both, true, false), [Email, Email, Email]);
+    assert_eq!(channels(&both, false, true), [Sms, Sms, Sms]);
+    // What cannot arrive is planned once, to fail where everybody sees it.
+    assert_eq!(channels(&both, false, false), [Email, Email, Email]);
+    assert_eq!(channels(&policy(&[Email]), false, true), [Email, Email, Email]);
+    assert_eq!(channels(&policy(&[Sms]), true, true), [Email, Sms, Sms]);
+}
+
+#[test]
+fn what_would_come_in_a_quiet_hour_comes_before_it_and_says_so() {
+    let night = QuietHours { start: "21:00".parse().unwrap(), end: "08:00".parse().unwrap() };
+    let policy = ReminderPolicy { quiet_hours: Some(night), ..policy(&[Channel::Email]) };
+    let id = AppointmentId::new(Uuid::from_u128(1));
+    let due = |zone: &Zone| {
+        let reach = Reach { zone, ..by_mail(&policy) };
+        let plans = reminders_for(id, &visit("2026-03-04T08:30:00Z"), 0, reach);
+        plans.into_iter().map(|plan| (plan.due_at, plan.moved_from)).collect::<Vec<_>>()
+    };
+    let day_before = at("2026-03-03T08:30:00Z");
+    let evening = (at("2026-03-03T20:59:00Z"), Some(at("2026-03-04T07:30:00Z")));
+    assert_eq!(due(&UTC), [(day_before, None), evening]);
+    // In Berlin it is an hour later, and nobody sleeps any more.
+    let berlin = "Europe/Berlin".parse().unwrap();
+    assert_eq!(due(&berlin), [(day_before, None), (at("2026-03-04T07:30:00Z"), None)]);
+}
+
+#[test]
+fn a_provider_may_say_later_whether_it_arrived() {
+    let sent = || {
+        let receipt = Some(Receipt { provider: "twilio".into(), provider_id: Some("SM1".into()) });
+        given(vec![NotificationEvent::FellDue {}, NotificationEvent::Sent { attempt: 1, receipt }])
+    };
+    let bounced = || NotificationCommand::RecordUndelivered { reason: "twilio_30006".into() };
+    sent()
+        .when(NotificationCommand::RecordDelivered)
+        .then_expect_events(vec![NotificationEvent::Delivered {}]);
+    let undelivered = NotificationEvent::Undelivered { reason: "twilio_30006".into() };
+    sent().when(bounced()).then_expect_events(vec![undelivered]);
+    // Said twice, or in the wrong order, by a provider that tells again what it told before.
+    let delivered = || {
+        let receipt = None;
+        let sent = NotificationEvent::Sent { attempt: 1, receipt };
+        given(vec![NotificationEvent::FellDue {}, sent, NotificationEvent::Delivered {}])
+    };
+    delivered().when(NotificationCommand::RecordDelivered).then_expect_events(vec![]);
+    delivered()
+        .when(bounced())
+        .then_expect_error(NotificationError::Ended { outcome: Outcome::Delivered });
+    given(vec![])
+        .when(NotificationCommand::RecordDelivered)
+        .then_expect_error(NotificationError::NotSent);
+}
+
+#[test]
+fn what_was_uncertain_may_turn_out_to_have_arrived() {
+    let uncertain = |then| {
+        let reason = String::from("sms_timeout");
+        let events = vec![
+            NotificationEvent::FellDue {},
+            NotificationEvent::BecameUncertain { attempt: 1, reason },
+        ];
+        given(events).when(then)
+    };
+    uncertain(NotificationCommand::RecordDelivered)
+        .then_expect_events(vec![NotificationEvent::Delivered {}]);
 }

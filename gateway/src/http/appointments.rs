@@ -202,14 +202,25 @@ pub(crate) struct ReminderAnswer {
     offset_minutes: i32,
     #[schema(value_type = String, format = DateTime)]
     due_at: Timestamp,
-    /// `pending`, `offered`, `sending`, `sent`, `failed`, `cancelled`, `expired`, `skipped` or
+    /// `pending`, `offered`, `sending`, `sent`, `delivered`, `failed`, `cancelled`, `expired`, `skipped` or
     /// `uncertain` (nobody knows whether the provider took it; it is not sent again).
     status: String,
     attempts: i32,
     /// Why it was not sent, as a code.
     reason: Option<String>,
+    /// When it would have been due, had that not been in a quiet hour.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    moved_from: Option<Timestamp>,
+    /// When a provider took it.
     #[schema(value_type = Option<String>, format = DateTime)]
     sent_at: Option<Timestamp>,
+    /// When it arrived, where the provider says so.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    delivered_at: Option<Timestamp>,
+    /// Who took it, such as `smtp` or `twilio`.
+    provider: Option<String>,
+    /// What they call it.
+    provider_id: Option<String>,
 }
 
 impl From<NotificationRow> for ReminderAnswer {
@@ -224,7 +235,11 @@ impl From<NotificationRow> for ReminderAnswer {
             status: row.status,
             attempts: row.attempts,
             reason: row.reason,
+            moved_from: row.moved_from,
             sent_at: row.sent_at,
+            delivered_at: row.delivered_at,
+            provider: row.provider,
+            provider_id: row.provider_id,
         }
     }
 }

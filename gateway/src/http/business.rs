@@ -4,8 +4,10 @@ use domain::{
     BusinessId, Currency, Zone,
     business::{
         BookingPolicy, Branding, BrandingChange, BufferRule, BusinessCommand, BusinessError,
-        BusinessState, PolicyChange, Profile, ProfileChange, SlotGrid, Versioned,
+        BusinessState, PolicyChange, Profile, ProfileChange, QuietHours, SlotGrid, Versioned,
     },
+    notification::Channel,
+    staff_schedule::WallMinute,
 };
 use serde::{Deserialize, Serialize};
 use streams::Cursor;
@@ -16,7 +18,7 @@ use super::{
     answer::{Freshness, Tagged, Written},
     context,
     extract::{self, IfMatch, Member, present},
-    shape::maybe_object,
+    shape::{maybe_object, present_object},
 };
 
 /// Profile and policies of a business.
@@ -33,11 +35,41 @@ pub(crate) struct ProfileAnswer {
     currency: Currency,
     /// How long before an appointment its reminders are due, in elapsed minutes.
     reminder_offsets_minutes: Vec<u32>,
+    /// By what guests are reminded: `email`, `sms`.
+    #[schema(value_type = Vec<String>)]
+    reminder_channels: Vec<Channel>,
+    /// When nobody is reminded, on the guest's own clock; null means at any hour.
+    quiet_hours: Option<QuietHoursShape>,
     /// Whether whoever serves is mailed about bookings, moves and cancellations; the owners, where the staff
     /// member has no e-mail address.
     host_notices: bool,
     branding: BrandingAnswer,
     booking_policy: PolicyAnswer,
+}
+
+/// Hours of each day, which may go over midnight.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"start": "21:00", "end": "08:00"}))]
+pub(crate) struct QuietHoursShape {
+    /// The first quiet minute, as HH:MM.
+    #[schema(value_type = String)]
+    start: WallMinute,
+    /// The first minute that is not quiet any more, as HH:MM.
+    #[schema(value_type = String)]
+    end: WallMinute,
+}
+
+impl From<QuietHours> for QuietHoursShape {
+    fn from(QuietHours { start, end }: QuietHours) -> Self {
+        Self { start, end }
+    }
+}
+
+impl From<QuietHoursShape> for QuietHours {
+    fn from(QuietHoursShape { start, end }: QuietHoursShape) -> Self {
+        Self { start, end }
+    }
 }
 
 /// How mails and pages show whose they are.
@@ -113,6 +145,8 @@ impl From<&Profile> for ProfileAnswer {
             locale: profile.locale.clone(),
             currency: profile.currency,
             reminder_offsets_minutes: profile.reminder_offsets_minutes.clone(),
+            reminder_channels: profile.reminder_channels.clone(),
+            quiet_hours: profile.quiet_hours.map(Into::into),
             host_notices: profile.host_notices,
             branding: (&profile.branding).into(),
             booking_policy: (&profile.booking_policy).into(),
@@ -140,6 +174,13 @@ pub(crate) struct ProfilePatch {
     #[schema(value_type = Option<String>)]
     currency: Option<Currency>,
     reminder_offsets_minutes: Option<Vec<u32>>,
+    /// At least one of `email` and `sms`, each once.
+    #[schema(value_type = Option<Vec<String>>)]
+    reminder_channels: Option<Vec<Channel>>,
+    /// Reminders that would come then come in the last minute before; null removes them.
+    #[serde(default, deserialize_with = "present_object")]
+    #[schema(value_type = Option<QuietHoursShape>)]
+    quiet_hours: Option<Option<QuietHoursShape>>,
     host_notices: Option<bool>,
     #[serde(default, deserialize_with = "maybe_object")]
     branding: Option<BrandingPatch>,
@@ -299,6 +340,8 @@ pub(crate) async fn patch_profile(
         locale: patch.locale,
         currency: patch.currency,
         reminder_offsets_minutes: patch.reminder_offsets_minutes,
+        reminder_channels: patch.reminder_channels,
+        quiet_hours: patch.quiet_hours.map(|quiet| quiet.map(Into::into)),
         host_notices: patch.host_notices,
         branding: patch.branding.map(BrandingChange::from),
         booking_policy: patch.booking_policy.map(PolicyChange::from),

@@ -8,6 +8,7 @@ mod book;
 mod browser;
 mod business;
 mod calendars;
+mod callbacks;
 mod closures;
 mod context;
 mod customers;
@@ -55,6 +56,7 @@ use projections::{
     notifications::Notifications,
     waitlist::Waitlist,
 };
+use reactors::Sms;
 use streams::{Cursor, Database, broker::Broker};
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -81,6 +83,8 @@ pub(crate) struct Rooms {
     pub(crate) commands: Commands,
     pub(crate) identity: Identity,
     pub(crate) manage_urls: ManageUrls,
+    /// Whoever sends text messages tells here what became of them.
+    pub(crate) sms: Arc<Sms>,
     /// Who invites guests, in their calendars: the address that mails come from.
     pub(crate) organizer: String,
     pub(crate) availability: Availability,
@@ -208,6 +212,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(calendars::get))
         .routes(routes!(explain::explain_as_of))
         .routes(routes!(explain::explain))
+        .routes(routes!(callbacks::twilio))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

@@ -98,6 +98,7 @@ pub(crate) const TABLE: &[(&str, Access)] = &[
     ("GET /api/v1/business/resources/{id}", with(BusinessRead, All)),
     ("PATCH /api/v1/business/resources/{id}", with(BusinessWrite, No)),
     ("DELETE /api/v1/business/resources/{id}", with(BusinessWrite, No)),
+    ("POST /api/v1/callbacks/twilio/{id}", Link),
     ("GET /api/v1/public/business", Anybody),
     ("GET /api/v1/public/businesses/{handle}", Anybody),
     ("GET /api/v1/public/slots", Anybody),

@@ -1,7 +1,10 @@
 use axum::{Json, extract::State, http::StatusCode};
 use domain::{
     ServiceId, StaffId,
-    business::{BusinessCommand, BusinessState, ResourceNeed, Service, ServiceChange},
+    business::{
+        BusinessCommand, BusinessState, ResourceNeed, Service, ServiceChange, ServiceReminders,
+    },
+    notification::Channel,
 };
 use serde::{Deserialize, Serialize};
 use streams::clock;
@@ -12,7 +15,7 @@ use super::{
     answer::{Freshness, Items, Price, Tagged, Written},
     extract::{self, Id, IfMatch, Member, present},
     intake::{self, IntakeBody},
-    shape::{maybe_object, maybe_objects, object, objects},
+    shape::{maybe_object, maybe_objects, object, objects, present_object},
 };
 
 /// A service.
@@ -48,6 +51,32 @@ pub(crate) struct ServiceAnswer {
     pub(super) resources: Vec<NeedShape>,
     /// What guests are asked when they book it, in the order in which it is shown.
     pub(super) intake_fields: Vec<IntakeBody>,
+    /// When its guests are reminded; null means as the business says.
+    pub(super) reminders: Option<RemindersShape>,
+}
+
+/// What a service says of reminders in place of the business.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"offsets_minutes": [2880, 120], "channels": ["sms"]}))]
+pub(crate) struct RemindersShape {
+    /// How long before the start, in elapsed minutes; null means as the business says.
+    pub(super) offsets_minutes: Option<Vec<u32>>,
+    /// `email`, `sms`; null means as the business says.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) channels: Option<Vec<Channel>>,
+}
+
+impl From<ServiceReminders> for RemindersShape {
+    fn from(ServiceReminders { offsets_minutes, channels }: ServiceReminders) -> Self {
+        Self { offsets_minutes, channels }
+    }
+}
+
+impl From<RemindersShape> for ServiceReminders {
+    fn from(RemindersShape { offsets_minutes, channels }: RemindersShape) -> Self {
+        Self { offsets_minutes, channels }
+    }
 }
 
 /// So much of a kind of resource.
@@ -103,6 +132,7 @@ impl ServiceAnswer {
                 })
                 .collect(),
             intake_fields: intake::shown(&service.intake_fields),
+            reminders: service.reminders.clone().map(Into::into),
         }
     }
 }
@@ -151,6 +181,9 @@ pub(crate) struct ServiceRequest {
     /// What guests are asked when they book it: at most 20.
     #[serde(default, deserialize_with = "objects")]
     intake_fields: Vec<IntakeBody>,
+    /// When its guests are reminded, in place of what the business says.
+    #[serde(default, deserialize_with = "maybe_object")]
+    reminders: Option<RemindersShape>,
 }
 
 /// What is to change; absent fields stay.
@@ -191,6 +224,10 @@ pub(crate) struct ServicePatch {
     /// All of them, in place of those there were.
     #[serde(default, deserialize_with = "maybe_objects")]
     intake_fields: Option<Vec<IntakeBody>>,
+    /// All of it, in place of what there was; null means as the business says.
+    #[serde(default, deserialize_with = "present_object")]
+    #[schema(value_type = Option<RemindersShape>)]
+    reminders: Option<Option<RemindersShape>>,
 }
 
 fn one(state: &BusinessState, id: ServiceId) -> Result<(u64, ServiceAnswer), Problem> {
@@ -244,6 +281,7 @@ pub(crate) async fn create(
         capacity: request.capacity.unwrap_or(1),
         resources: needs(request.resources),
         intake_fields: intake::asked(request.intake_fields),
+        reminders: request.reminders.map(Into::into),
     };
     let command = BusinessCommand::AddService { service_id, service };
     let (state, position) = api.change(member, command.into()).await?;
@@ -299,6 +337,7 @@ pub(crate) async fn patch(
         capacity: patch.capacity,
         resources: patch.resources.map(needs),
         intake_fields: patch.intake_fields.map(intake::asked),
+        reminders: patch.reminders.map(|reminders| reminders.map(Into::into)),
     };
     let command = BusinessCommand::ChangeService { service_id, change, expected };
     let (state, position) = api.change(member, command.into()).await?;

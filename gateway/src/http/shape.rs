@@ -70,6 +70,14 @@ pub(super) fn maybe_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0))
 }
 
+/// For a field that is an object or null when it is there; takes `#[serde(default)]` besides.
+#[expect(clippy::option_option, reason = "absent and null are two things")]
+pub(super) fn present_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    maybe_object(deserializer).map(Some)
+}
+
 /// For a field that is a list of objects.
 pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,

@@ -2,16 +2,17 @@
 
 mod limits;
 mod reader;
+mod sms;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use commands::identity::Cost;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 pub(crate) use limits::{HttpLimits, RateLimits};
-use reactors::Smtp;
+use reactors::{Sms, Smtp};
 pub(crate) use reader::{Effective, Secret, SettingsError};
 use reader::{PREFIX, Reader};
 use url::Url;
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     /// On so many servers of a NATS cluster each stream is kept.
     pub(crate) nats_replicas: usize,
     pub(crate) smtp: Smtp,
+    /// Who sends text messages; the gateway knows them, too, since they tell it what became of them.
+    pub(crate) sms: Arc<Sms>,
     pub(crate) http_host: String,
     pub(crate) http_port: u16,
     /// Where guests reach the API, without a slash at its end: links in mails begin with it.
@@ -127,6 +130,7 @@ impl Settings {
         let http_host = reader.text("HTTP_HOST", "127.0.0.1");
         let http_port = reader.number("HTTP_PORT", 8_080, 0, u16::MAX);
         let public_url = public_url(reader, http_port);
+        let sms = sms::sms(reader, &http_host, &public_url);
         let base_domain = base_domain(reader);
         let admin_host = reader.text("ADMIN_HOST", "127.0.0.1");
         let admin_port = reader.number("ADMIN_PORT", 9_090, 0, u16::MAX);
@@ -155,14 +159,15 @@ impl Settings {
             reader.check(password_cost.memory_kib >= LEAST_MEMORY_KIB, "ARGON2_MEMORY_KIB", rule);
         }
         let unknown = reader.left(ELSEWHERE);
-        match (smtp, reader.errors.is_empty()) {
-            (Some(smtp), true) => Ok(Self {
+        match (smtp, sms, reader.errors.is_empty()) {
+            (Some(smtp), Some(sms), true) => Ok(Self {
                 database_url: Secret::new(database_url),
                 migrate_database_url: Secret::new(migrate_database_url),
                 database_connections,
                 nats_url: Secret::new(nats_url),
                 nats_replicas,
                 smtp,
+                sms: Arc::new(sms),
                 http_host,
                 http_port,
                 public_url,

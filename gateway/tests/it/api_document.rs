@@ -36,6 +36,7 @@ fn the_api_document_changes_only_on_purpose() {
 
 /// What users were promised, by method and path.
 const PROMISED: &[&str] = &[
+    "POST /api/v1/callbacks/twilio/{id}",
     "POST /api/v1/auth/register",
     "POST /api/v1/auth/login",
     "POST /api/v1/auth/refresh",

@@ -45,6 +45,7 @@ mod stand;
 mod storm;
 mod team;
 mod tenancy;
+mod texts;
 mod time_zones;
 mod waitlist;
 mod zone_matrix;

@@ -326,7 +326,7 @@ impl Answer {
 
 impl Client {
     pub(crate) fn new(base: String) -> Self {
-        let http = reqwest::Client::builder()
+        let http = testkit::client()
             .timeout(Duration::from_secs(60))
             .pool_max_idle_per_host(256)
             .build()

@@ -22,6 +22,9 @@ struct Fate {
     attempts: Option<u32>,
     reason: Option<String>,
     sent_at: Option<Timestamp>,
+    delivered_at: Option<Timestamp>,
+    provider: Option<String>,
+    provider_id: Option<String>,
     /// Ends with the wait: what happens next clears it.
     next_at: Option<Timestamp>,
     sequence: i64,
@@ -34,6 +37,9 @@ impl Fate {
         self.attempts = next.attempts.or(self.attempts);
         self.reason = next.reason.or(self.reason.take());
         self.sent_at = next.sent_at.or(self.sent_at);
+        self.delivered_at = next.delivered_at.or(self.delivered_at);
+        self.provider = next.provider.or(self.provider.take());
+        self.provider_id = next.provider_id.or(self.provider_id.take());
         self.next_at = next.next_at;
         self.sequence = next.sequence;
     }
@@ -55,6 +61,7 @@ struct What {
     channel: &'static str,
     offset_minutes: u32,
     due_at: Timestamp,
+    moved_from: Option<Timestamp>,
 }
 
 impl From<Plan> for What {
@@ -65,6 +72,7 @@ impl From<Plan> for What {
             channel: plan.channel.as_str(),
             offset_minutes: plan.offset_minutes,
             due_at: plan.due_at,
+            moved_from: plan.moved_from,
         }
     }
 }
@@ -77,6 +85,7 @@ impl From<AccountPlan> for What {
             channel: plan.channel.as_str(),
             offset_minutes: 0,
             due_at: plan.due_at,
+            moved_from: None,
         }
     }
 }
@@ -90,7 +99,8 @@ pub(crate) struct NotificationsChanges {
 }
 
 const COLUMNS: &str = "notification_id, business_id, appointment_id, kind, channel, \
-    offset_minutes, due_at, status, attempts, reason, sent_at, next_attempt_at, sequence";
+    offset_minutes, due_at, moved_from, status, attempts, reason, sent_at, delivered_at, provider, \
+    provider_id, next_attempt_at, sequence";
 
 impl Changes for NotificationsChanges {
     const KINDS: &'static [&'static str] = &[Notification::TYPE];
@@ -114,8 +124,17 @@ impl Changes for NotificationsChanges {
                 return self.plan(id, fact, plan.into(), fate);
             }
             NotificationEvent::FellDue {} => status("offered"),
-            NotificationEvent::Sent { attempt } => {
-                Fate { sent_at: Some(fact.occurred_at), ..tried("sent", attempt, None) }
+            NotificationEvent::Sent { attempt, receipt } => {
+                let (provider, provider_id) = receipt.map(|r| (r.provider, r.provider_id)).unzip();
+                let sent_at = Some(fact.occurred_at);
+                let provider_id = provider_id.flatten();
+                Fate { sent_at, provider, provider_id, ..tried("sent", attempt, None) }
+            }
+            NotificationEvent::Delivered {} => {
+                Fate { delivered_at: Some(fact.occurred_at), ..status("delivered") }
+            }
+            NotificationEvent::Undelivered { reason } => {
+                Fate { reason: Some(reason), ..status("failed") }
             }
             NotificationEvent::Deferred { attempt, reason, next_at } => {
                 Fate { next_at: Some(next_at), ..tried("pending", attempt, Some(reason)) }
@@ -140,7 +159,7 @@ impl Changes for NotificationsChanges {
     }
 
     async fn copy(self, connection: &mut PgConnection) -> Result<(), Failure> {
-        let mut rows = Rows::new(13);
+        let mut rows = Rows::new(17);
         for (id, Planned { business_id, what, fate }) in &self.planned {
             rows.begin();
             rows.uuid(*id);
@@ -150,10 +169,14 @@ impl Changes for NotificationsChanges {
             rows.text(what.channel);
             rows.integer(integer(what.offset_minutes));
             rows.instant(what.due_at);
+            rows.maybe(what.moved_from, Rows::instant);
             rows.text(fate.status);
             rows.integer(integer(fate.attempts.unwrap_or(0)));
             rows.maybe(fate.reason.as_deref(), Rows::text);
             rows.maybe(fate.sent_at, Rows::instant);
+            rows.maybe(fate.delivered_at, Rows::instant);
+            rows.maybe(fate.provider.as_deref(), Rows::text);
+            rows.maybe(fate.provider_id.as_deref(), Rows::text);
             rows.maybe(fate.next_at, Rows::instant);
             rows.bigint(fate.sequence);
         }
@@ -183,8 +206,9 @@ async fn insert(
     let sql = format!(
         "INSERT INTO notification ({COLUMNS})
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[],
-                              $6::integer[], $7::timestamptz[], $8::text[], $9::integer[],
-                              $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[])"
+                              $6::integer[], $7::timestamptz[], $8::timestamptz[], $9::text[],
+                              $10::integer[], $11::text[], $12::timestamptz[], $13::timestamptz[],
+                              $14::text[], $15::text[], $16::timestamptz[], $17::bigint[])"
     );
     sqlx::query(&sql)
         .bind(planned.keys().copied().collect::<Vec<_>>())
@@ -194,10 +218,14 @@ async fn insert(
         .bind(rows().map(|row| row.what.channel).collect::<Vec<_>>())
         .bind(rows().map(|row| integer(row.what.offset_minutes)).collect::<Vec<_>>())
         .bind(rows().map(|row| row.what.due_at.to_sqlx()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.what.moved_from.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
         .bind(rows().map(|row| row.fate.status).collect::<Vec<_>>())
         .bind(rows().map(|row| integer(row.fate.attempts.unwrap_or(0))).collect::<Vec<_>>())
         .bind(rows().map(|row| row.fate.reason.as_deref()).collect::<Vec<_>>())
         .bind(rows().map(|row| row.fate.sent_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.delivered_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.provider.as_deref()).collect::<Vec<_>>())
+        .bind(rows().map(|row| row.fate.provider_id.as_deref()).collect::<Vec<_>>())
         .bind(rows().map(|row| row.fate.next_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
         .bind(rows().map(|row| row.fate.sequence).collect::<Vec<_>>())
         .execute(connection)
@@ -218,10 +246,14 @@ async fn update(
             SET status = new.status, attempts = coalesce(new.attempts, n.attempts),
                 reason = coalesce(new.reason, n.reason),
                 sent_at = coalesce(new.sent_at, n.sent_at),
+                delivered_at = coalesce(new.delivered_at, n.delivered_at),
+                provider = coalesce(new.provider, n.provider),
+                provider_id = coalesce(new.provider_id, n.provider_id),
                 next_attempt_at = new.next_at, sequence = new.sequence
            FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::timestamptz[],
-                       $6::timestamptz[], $7::bigint[])
-             AS new (id, status, attempts, reason, sent_at, next_at, sequence)
+                       $6::timestamptz[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[])
+             AS new (id, status, attempts, reason, sent_at, delivered_at, provider, provider_id,
+                     next_at, sequence)
           WHERE n.notification_id = new.id",
     )
     .bind(fates.keys().copied().collect::<Vec<_>>())
@@ -229,6 +261,9 @@ async fn update(
     .bind(all().map(|fate| fate.attempts.map(integer)).collect::<Vec<_>>())
     .bind(all().map(|fate| fate.reason.as_deref()).collect::<Vec<_>>())
     .bind(all().map(|fate| fate.sent_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.delivered_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.provider.as_deref()).collect::<Vec<_>>())
+    .bind(all().map(|fate| fate.provider_id.as_deref()).collect::<Vec<_>>())
     .bind(all().map(|fate| fate.next_at.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
     .bind(all().map(|fate| fate.sequence).collect::<Vec<_>>())
     .execute(connection)

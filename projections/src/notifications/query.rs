@@ -18,7 +18,7 @@ pub struct NotificationRow {
     pub notification_id: NotificationId,
     /// What it is for, such as `reminder`.
     pub kind: String,
-    /// `email`.
+    /// `email` or `sms`.
     pub channel: String,
     /// Elapsed minutes before the start.
     pub offset_minutes: i32,
@@ -30,8 +30,16 @@ pub struct NotificationRow {
     pub attempts: i32,
     /// Why it was not sent, as a code.
     pub reason: Option<String>,
+    /// When it would have been due, had that not been in a quiet hour.
+    pub moved_from: Option<Timestamp>,
     /// When a provider took it.
     pub sent_at: Option<Timestamp>,
+    /// When it arrived, where the provider says so.
+    pub delivered_at: Option<Timestamp>,
+    /// Who took it.
+    pub provider: Option<String>,
+    /// What they call it.
+    pub provider_id: Option<String>,
 }
 
 impl Notifications {
@@ -68,7 +76,10 @@ impl Notifications {
 }
 
 fn from_row(row: &PgRow) -> Result<NotificationRow, ReadError> {
-    let sent_at: Option<jiff_sqlx::Timestamp> = row.try_get("sent_at")?;
+    let maybe = |column| -> Result<Option<Timestamp>, sqlx::Error> {
+        let at: Option<jiff_sqlx::Timestamp> = row.try_get(column)?;
+        Ok(at.map(jiff_sqlx::Timestamp::to_jiff))
+    };
     Ok(NotificationRow {
         notification_id: NotificationId::new(row.try_get("notification_id")?),
         kind: row.try_get("kind")?,
@@ -78,6 +89,10 @@ fn from_row(row: &PgRow) -> Result<NotificationRow, ReadError> {
         status: row.try_get("shown")?,
         attempts: row.try_get("attempts")?,
         reason: row.try_get("reason")?,
-        sent_at: sent_at.map(jiff_sqlx::Timestamp::to_jiff),
+        moved_from: maybe("moved_from")?,
+        sent_at: maybe("sent_at")?,
+        delivered_at: maybe("delivered_at")?,
+        provider: row.try_get("provider")?,
+        provider_id: row.try_get("provider_id")?,
     })
 }

@@ -6,7 +6,7 @@ use domain::{
     appointment::{Appointment, AppointmentEvent, Visit},
     business::{Business, BusinessEvent, Profile, StaffMember},
     customer::{Customer, CustomerEvent},
-    notification::{Channel, Kind, Notification, NotificationEvent, Plan},
+    notification::{Channel, Kind, Notification, NotificationEvent, Plan, Receipt},
     staff_calendar::{StaffCalendar, StaffCalendarEvent},
     staff_schedule::{Hours, StaffSchedule, StaffScheduleEvent},
 };
@@ -35,7 +35,7 @@ struct Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step =
-        (0..7_u8, 0..4_u8, 0..8_u8).prop_map(|(room, thing, what)| Step { room, thing, what });
+        (0..7_u8, 0..4_u8, 0..10_u8).prop_map(|(room, thing, what)| Step { room, thing, what });
     prop::collection::vec(step, 20..60)
 }
 
@@ -153,10 +153,12 @@ impl World {
         let plan = Plan {
             appointment_id: AppointmentId::new(id),
             kind: Kind::Reminder,
-            channel: Channel::Email,
+            channel: if what.is_multiple_of(2) { Channel::Email } else { Channel::Sms },
             offset_minutes: what.into(),
             version: 1,
+            round: 0,
             due_at: later(what),
+            moved_from: (what > 4).then(|| later(what)),
             expires_at: later(what + 1),
         };
         let (attempt, reason) = (u32::from(what), format!("reason_{what}"));
@@ -164,12 +166,18 @@ impl World {
             (false, 0) => NotificationEvent::Skipped { plan, reason },
             (false, 1) => NotificationEvent::Requested { plan },
             (false, _) => NotificationEvent::ReminderRequested { plan },
-            (true, 0) => NotificationEvent::Sent { attempt },
+            (true, 0) => {
+                let (provider, provider_id) = (String::from("p"), Some(reason));
+                let receipt = Some(Receipt { provider, provider_id });
+                NotificationEvent::Sent { attempt, receipt }
+            }
             (true, 1 | 2) => NotificationEvent::Deferred { attempt, reason, next_at: later(what) },
             (true, 3) => NotificationEvent::Failed { attempt, reason },
             (true, 4) => NotificationEvent::BecameUncertain { attempt, reason },
             (true, 5) => NotificationEvent::Cancelled {},
             (true, 6) => NotificationEvent::Expired {},
+            (true, 7) => NotificationEvent::Delivered {},
+            (true, 8) => NotificationEvent::Undelivered { reason },
             (true, _) => NotificationEvent::FellDue {},
         };
         self.append(stream, event).await;

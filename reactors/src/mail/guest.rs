@@ -1,5 +1,5 @@
 use domain::notification::Kind;
-use minijinja::context;
+use minijinja::{Value, context};
 use projections::agenda::Contact;
 
 use super::{About, Mail, Mails, TemplateError, brand, local, said, zone_of};
@@ -13,16 +13,38 @@ impl Mails {
         contact: &Contact,
         manage_url: &str,
     ) -> Result<Mail, TemplateError> {
-        let About { business, visit, previous, expires_at, offered } = *about;
-        let (profile, zone) = (&business.profile.value, zone_of(contact));
+        let values = values(kind, about, contact, manage_url);
+        let name = &about.business.profile.value.name;
         let service = about.service();
-        let values = context! {
+        let what = service.as_deref().unwrap_or("your appointment");
+        let subject = format!("{}: {what} at {name}", news(kind));
+        self.render(kind.as_str(), name, subject, &values)
+    }
+
+    /// The same in a few words, for a phone.
+    pub(crate) fn text_to_guest(
+        &self,
+        kind: Kind,
+        about: &About<'_>,
+        contact: &Contact,
+        manage_url: &str,
+    ) -> Result<String, TemplateError> {
+        let values = values(kind, about, contact, manage_url);
+        Ok(self.templates.get_template("guest.sms")?.render(values)?)
+    }
+}
+
+fn values(kind: Kind, about: &About<'_>, contact: &Contact, manage_url: &str) -> Value {
+    let About { business, visit, previous, expires_at, offered } = *about;
+    let (profile, zone) = (&business.profile.value, zone_of(contact));
+    context! {
             brand => brand::values(&profile.branding),
             business => &profile.name,
             address => &profile.address,
             contact => &profile.contact,
             guest => &contact.name,
-            service => &service,
+            service => about.service(),
+            news => news(kind),
             staff => about.staff(visit),
             when => about.when(),
             guest_when => about.there(visit, zone.as_ref()),
@@ -35,10 +57,6 @@ impl Mails {
             until => expires_at.map(|at| local(at, &profile.timezone)),
             offered => offered,
             manage_url => manage_url,
-        };
-        let what = service.as_deref().unwrap_or("your appointment");
-        let subject = format!("{}: {what} at {}", news(kind), profile.name);
-        self.render(kind.as_str(), &about.business.profile.value.name, subject, &values)
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 29] = [
+const TEMPLATES: [(&str, &str); 30] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
@@ -45,6 +45,7 @@ const TEMPLATES: [(&str, &str); 29] = [
     ("declined.txt", include_str!("templates/declined.txt")),
     ("expired.html", include_str!("templates/expired.html")),
     ("expired.txt", include_str!("templates/expired.txt")),
+    ("guest.sms", include_str!("templates/guest.sms")),
     ("host.html", include_str!("templates/host.html")),
     ("host.txt", include_str!("templates/host.txt")),
     ("invitation.html", include_str!("templates/invitation.html")),

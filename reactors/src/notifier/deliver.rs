@@ -2,7 +2,7 @@ use domain::{
     NotificationId, StaffId,
     appointment::{Appointment, Visit},
     business::Business,
-    notification::{AccountMail, Kind, NotificationCommand, Recipient},
+    notification::{AccountMail, Channel, Kind, NotificationCommand, Recipient},
 };
 use lettre::Message;
 use projections::agenda::Agenda;
@@ -17,7 +17,9 @@ use crate::{
     GuestCalendar,
     hosts::Addresses,
     mail::{About, Mail},
-    smtp::{HandOver, Ready, SmtpRefusal},
+    provider::{HandOver, Refusal},
+    sms::Text,
+    smtp::Ready,
     work::{self, Work},
 };
 
@@ -33,9 +35,29 @@ enum Prepared {
         mail: Mail,
         to: Vec<String>,
     },
+    Text {
+        body: String,
+        to: String,
+    },
     /// The appointment is not any more what the message says.
     CalledOff,
     NoContact,
+}
+
+/// Ready to be handed over.
+enum Outgoing {
+    Mail(Box<(Ready, Message)>),
+    Text(Text),
+}
+
+impl Outgoing {
+    /// Goes away without having sent anything.
+    async fn abandon(self) {
+        match self {
+            Self::Mail(mail) => mail.0.abandon().await,
+            Self::Text(_) => {}
+        }
+    }
 }
 
 impl Notifier {
@@ -51,18 +73,14 @@ impl Notifier {
         // Longer than its lease nobody may be at it, whatever does not answer.
         let ready = tokio::time::timeout(self.timing.send_lease, self.get_ready(id)).await??;
         match ready {
-            Some((taken, ready, message)) => {
-                self.hand_over(&taken, ready, &message.formatted()).await
-            }
+            Some((taken, outgoing)) => self.hand_over(&taken, outgoing).await,
             None => Ok(()),
         }
     }
 
-    /// Takes the message and goes as far as RCPT; `None` when there is nothing to hand over.
-    async fn get_ready(
-        &self,
-        id: NotificationId,
-    ) -> Result<Option<(Taken, Ready, Message)>, BoxError> {
+    /// Takes the message and does all that comes before the hand-over, of a mail as far as RCPT; `None`
+    /// when there is nothing to hand over.
+    async fn get_ready(&self, id: NotificationId) -> Result<Option<(Taken, Outgoing)>, BoxError> {
         let Some(taken) = self.take(id).await? else { return Ok(None) };
         let attempt = taken.work.attempts;
         let failed = |reason: &str| NotificationCommand::RecordFailure {
@@ -71,6 +89,10 @@ impl Notifier {
         };
         let (mail, to) = match self.prepare(&taken.work).await? {
             Prepared::Mail { mail, to } => (mail, to),
+            Prepared::Text { body, to } => {
+                let id = format!("{}.{}", taken.work.notification_id, taken.work.version);
+                return Ok(Some((taken, Outgoing::Text(Text { id, to, body }))));
+            }
             Prepared::CalledOff => {
                 self.record(&taken, NotificationCommand::Cancel, None).await?;
                 return Ok(None);
@@ -89,7 +111,7 @@ impl Notifier {
             }
         };
         match self.smtp.prepare(&message).await {
-            Ok(ready) => Ok(Some((taken, ready, message))),
+            Ok(ready) => Ok(Some((taken, Outgoing::Mail(Box::new((ready, message)))))),
             Err(refusal) => {
                 self.refused(&taken, refusal).await?;
                 Ok(None)
@@ -98,38 +120,44 @@ impl Notifier {
     }
 
     /// From here on the lease decides: without it nothing is handed over.
-    async fn hand_over(&self, taken: &Taken, ready: Ready, message: &[u8]) -> Result<(), BoxError> {
+    async fn hand_over(&self, taken: &Taken, outgoing: Outgoing) -> Result<(), BoxError> {
         // A process that stops may not live to record the outcome: the next one sends instead.
         let id = taken.work.notification_id;
         if self.sends.is_closed() {
-            ready.abandon().await;
+            outgoing.abandon().await;
             self.give_back(taken).await?;
             tracing::info!(notification = %id, "not handed over: stopping");
             return Ok(());
         }
         if !self.mark_handed_over(taken).await? {
-            ready.abandon().await;
+            outgoing.abandon().await;
             tracing::info!(notification = %id, "not handed over: the lease was lost");
             return Ok(());
         }
         let attempt = taken.work.attempts;
-        match ready.hand_over(message).await {
-            HandOver::Accepted { answer } => {
+        let handed_over = match outgoing {
+            Outgoing::Mail(mail) => {
+                let (ready, message) = *mail;
+                ready.hand_over(&message.formatted()).await
+            }
+            Outgoing::Text(text) => self.sms.send(&text).await,
+        };
+        match handed_over {
+            HandOver::Accepted { answer, receipt } => {
                 let late = clock::now().duration_since(taken.work.due_at).as_secs_f64();
                 metrics::histogram!("apptremind_notification_lateness_seconds").record(late);
-                let sent = NotificationCommand::RecordSent { attempt };
+                let sent = NotificationCommand::RecordSent { attempt, receipt: Some(receipt) };
                 self.record(taken, sent, Some(answer)).await
             }
             HandOver::Refused(refusal) => self.refused(taken, refusal).await,
-            HandOver::Unknown { answer } => {
-                let reason = "connection_lost_after_hand_over".to_owned();
+            HandOver::Unknown { reason, answer } => {
                 let uncertain = NotificationCommand::RecordUncertain { attempt, reason };
                 self.record(taken, uncertain, Some(answer)).await
             }
         }
     }
 
-    async fn refused(&self, taken: &Taken, refusal: SmtpRefusal) -> Result<(), BoxError> {
+    async fn refused(&self, taken: &Taken, refusal: Refusal) -> Result<(), BoxError> {
         let attempt = taken.work.attempts;
         let pause = (!refusal.permanent)
             .then(|| self.timing.retries.get(attempt.saturating_sub(1) as usize))
@@ -138,6 +166,7 @@ impl Notifier {
             Some(pause) => {
                 // Up to a tenth longer, so that messages refused together do not return together.
                 let pause = pause.mul_f64(1.0 + rand::random::<f64>() / 10.0);
+                let pause = refusal.not_before.map_or(pause, |least| pause.max(least));
                 let next_at = clock::now() + jiff::SignedDuration::try_from(pause)?;
                 NotificationCommand::RecordRetry { attempt, reason: refusal.reason, next_at }
             }
@@ -265,8 +294,13 @@ impl Notifier {
             });
         }
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
-        let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let manage_url = self.links.manage_url(work.appointment_id);
+        if work.channel == Channel::Sms.as_str() {
+            let Some(to) = contact.phone.clone() else { return Ok(Prepared::NoContact) };
+            let body = self.mails.text_to_guest(kind, &about, &contact, &manage_url)?;
+            return Ok(Prepared::Text { body, to });
+        }
+        let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let mut mail = self.mails.to_guest(kind, &about, &contact, &manage_url)?;
         // A reminder says nothing new: calendars have what it is about. What was only asked for is in none.
         if kind != Kind::Reminder && (kind.is_agreed() || kind == Kind::Cancellation) {

@@ -1,6 +1,7 @@
 //! Sends messages, each at most once, and records what became of it.
 
 mod deliver;
+mod heard;
 mod queue;
 mod record;
 
@@ -11,15 +12,17 @@ use streams::log::Log;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+pub use heard::record_delivery;
 pub(crate) use queue::{publish, run};
 
-use crate::{GuestLinks, Timing, mail::Mails, smtp::Smtp};
+use crate::{GuestLinks, Timing, mail::Mails, sms::Sms, smtp::Smtp};
 
 /// Sends one message at a time; used by many tasks at once.
 #[derive(Debug)]
 pub struct Notifier {
     log: Log,
     smtp: Smtp,
+    sms: Arc<Sms>,
     mails: Mails,
     links: Arc<dyn GuestLinks>,
     timing: Timing,
@@ -27,18 +30,19 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Sends by this server, with these links.
+    /// Sends mails by this server and text messages by that provider, with these links.
     ///
     /// # Errors
     /// When a template of ours does not parse.
     pub fn try_new(
         log: Log,
         smtp: Smtp,
+        sms: Arc<Sms>,
         links: Arc<dyn GuestLinks>,
         timing: Timing,
     ) -> Result<Self, crate::TemplateError> {
         let mails = Mails::try_new()?;
-        Ok(Self { log, smtp, mails, links, timing, sends: TaskTracker::new() })
+        Ok(Self { log, smtp, sms, mails, links, timing, sends: TaskTracker::new() })
     }
 
     pub(crate) const fn timing(&self) -> &Timing {

@@ -8,7 +8,7 @@ use async_nats::{
         context::PublishAckFuture,
     },
 };
-use domain::NotificationId;
+use domain::{NotificationId, notification::Channel};
 use futures::StreamExt;
 use streams::{BoxError, broker::Broker, topology};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::Notifier;
 use crate::work::Work;
 
-const CONSUMER: &str = "notify-email";
 const AT_ONCE: usize = 16;
 const BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -49,12 +48,24 @@ pub(crate) async fn publish(broker: &Broker, offers: &[Work]) -> usize {
     taken
 }
 
-/// Takes offers from the work queue until stopped.
+/// Takes offers from the work queue until stopped. Each channel has a consumer of its own: a provider that
+/// stalls holds up nobody else's messages.
 pub(crate) async fn run(broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
+    let channels = Channel::ALL.map(|channel| take(channel, &broker, &notifier, &stop));
+    futures::future::join_all(channels).await;
+    notifier.drain().await;
+}
+
+async fn take(
+    channel: Channel,
+    broker: &Broker,
+    notifier: &Arc<Notifier>,
+    stop: &CancellationToken,
+) {
     while !stop.is_cancelled() {
         let worked = tokio::select! {
             () = stop.cancelled() => break,
-            worked = work(&broker, &notifier) => worked,
+            worked = work(channel, broker, notifier) => worked,
         };
         if let Err(error) = worked {
             tracing::debug!(%error, "the work queue is away");
@@ -64,25 +75,25 @@ pub(crate) async fn run(broker: Broker, notifier: Arc<Notifier>, stop: Cancellat
             () = tokio::time::sleep(BACK_OFF) => {}
         }
     }
-    notifier.drain().await;
 }
 
-async fn work(broker: &Broker, notifier: &Arc<Notifier>) -> Result<(), BoxError> {
+async fn work(channel: Channel, broker: &Broker, notifier: &Arc<Notifier>) -> Result<(), BoxError> {
     if !broker.is_connected() {
         return Ok(());
     }
     topology::ensure_streams(broker).await?;
     let stream = broker.jetstream().get_stream_no_info(topology::NOTIFY).await?;
+    let name = format!("notify-{channel}");
     let config = pull::Config {
-        durable_name: Some(CONSUMER.to_owned()),
-        filter_subject: "notify.email.>".to_owned(),
+        durable_name: Some(name.clone()),
+        filter_subject: format!("notify.{channel}.>"),
         ack_policy: AckPolicy::Explicit,
         ack_wait: Duration::from_secs(90),
         max_deliver: -1,
         max_ack_pending: 1_000,
         ..pull::Config::default()
     };
-    let consumer = stream.get_or_create_consumer(CONSUMER, config).await?;
+    let consumer = stream.get_or_create_consumer(&name, config).await?;
     let messages = consumer
         .stream()
         .max_messages_per_batch(AT_ONCE * 2)

@@ -8,7 +8,7 @@ use jiff_sqlx::ToSqlx;
 use streams::{BoxError, log::CommitError};
 
 use super::{Notifier, deliver::Taken};
-use crate::work;
+use crate::work::{self, Work};
 
 /// What was sent must be recorded, so recording is worth some patience: about ten minutes.
 const TRIES: u32 = 120;
@@ -62,6 +62,11 @@ impl Notifier {
         let events = decided.map_err(|error| CommitError::Store(error.into()))?;
         let Some(event) = events.last().cloned() else { return Ok(()) };
         let state = work::state_after(&event);
+        let receipt = if let NotificationEvent::Sent { receipt, .. } = &event {
+            receipt.as_ref()
+        } else {
+            None
+        };
         let mut next_at = None;
         if let NotificationEvent::Deferred { next_at: at, .. } = &event {
             // Behind the start of the visit there is nothing to send: it expires then.
@@ -73,7 +78,8 @@ impl Notifier {
         let updated = sqlx::query(
             "UPDATE notification
                 SET state = $2, sequence = sequence + 1, next_at = coalesce($3, next_at),
-                    last_answer = $4, lease_token = NULL
+                    last_answer = $4, lease_token = NULL,
+                    provider = coalesce($8, provider), provider_id = coalesce($9, provider_id)
               WHERE notification_id = $1 AND sequence = $5 AND state = $6
                 AND lease_token IS NOT DISTINCT FROM $7",
         )
@@ -84,6 +90,8 @@ impl Notifier {
         .bind(i64::try_from(row.sequence).unwrap_or(i64::MAX))
         .bind(&row.state)
         .bind(row.lease_token)
+        .bind(receipt.map(|receipt| receipt.provider.as_str()))
+        .bind(receipt.and_then(|receipt| receipt.provider_id.as_deref()))
         .execute(writing.connection())
         .await?;
         if updated.rows_affected() != 1 {
@@ -91,31 +99,31 @@ impl Notifier {
         }
         // A guest without an address is nothing that a person could retry.
         if let (NotificationEvent::Failed { .. }, Some(answer)) = (&event, answer) {
-            self.set_aside(&mut writing, taken, answer).await?;
+            set_aside(&mut writing, &taken.work, answer).await?;
         }
         writing.commit().await?;
         metrics::counter!("apptremind_notifications_total", "outcome" => state).increment(1);
         Ok(())
     }
+}
 
-    /// What was given up is for a person to look at.
-    async fn set_aside(
-        &self,
-        writing: &mut streams::log::Writing,
-        taken: &Taken,
-        answer: &str,
-    ) -> Result<(), CommitError> {
-        sqlx::query(
-            "INSERT INTO dead_letter (id, business_id, consumer, subject_id, reason)
-             VALUES ($1, $2, 'notify-email', $3, $4)
-             ON CONFLICT (consumer, subject_id) DO UPDATE SET reason = excluded.reason",
-        )
-        .bind(work::token())
-        .bind(taken.work.business_id.uuid())
-        .bind(taken.work.notification_id.to_string())
-        .bind(answer)
-        .execute(writing.connection())
-        .await?;
-        Ok(())
-    }
+/// What was given up is for a person to look at.
+pub(super) async fn set_aside(
+    writing: &mut streams::log::Writing,
+    work: &Work,
+    answer: &str,
+) -> Result<(), CommitError> {
+    sqlx::query(
+        "INSERT INTO dead_letter (id, business_id, consumer, subject_id, reason)
+         VALUES ($1, $2, $5, $3, $4)
+         ON CONFLICT (consumer, subject_id) DO UPDATE SET reason = excluded.reason",
+    )
+    .bind(work::token())
+    .bind(work.business_id.uuid())
+    .bind(work.notification_id.to_string())
+    .bind(answer)
+    .bind(format!("notify-{}", work.channel))
+    .execute(writing.connection())
+    .await?;
+    Ok(())
 }

@@ -4,9 +4,9 @@ use super::{
     rule::{Rule, one_of, text},
     schemas::Group,
     words::{
-        API_KEY, APPOINTMENT, BUFFERS, BUSINESS, CLOSURE, CURRENCY, CUSTOMER, ENTRY_STATUS, GRID,
-        HANDLE, INVITATION, LOGIN, NOTIFICATION, POSITION, RESOURCE, ROLE, SCOPE, SERIES, SERVICE,
-        STAFF, STATUS, TIME_OFF, USER, WAITLIST,
+        API_KEY, APPOINTMENT, BUFFERS, BUSINESS, CHANNEL, CLOSURE, CURRENCY, CUSTOMER,
+        ENTRY_STATUS, GRID, HANDLE, INVITATION, LOGIN, NOTIFICATION, POSITION, RESOURCE, ROLE,
+        SCOPE, SERIES, SERVICE, STAFF, STATUS, TIME_OFF, USER, WAITLIST,
     },
 };
 
@@ -20,6 +20,7 @@ pub(super) const ANSWERS: &[Group] = &[
     (&["ApiKey"], &[("id", API_KEY), ("scopes[]", SCOPE), ("created_by", USER)]),
     (&["ApiKeyCreated"], &[("id", API_KEY), ("key", text("^ark_[0-9a-f]{32}_[A-Za-z0-9_-]{43}$"))]),
     (&["AuditEntry"], &[("action", text(r"^[a-z_]+(\.[a-z_]+)+\.v[0-9]+$"))]),
+    (&["ProfileAnswer"], &[("reminder_channels[]", CHANNEL)]),
     (&["PolicyAnswer"], &[("slot_grid", GRID), ("buffers", BUFFERS)]),
     (&["Service"], &[("id", SERVICE), ("staff_ids[]", STAFF)]),
     (&["Staff"], &[("id", STAFF), ("service_ids[]", SERVICE)]),
@@ -80,6 +81,7 @@ pub(super) const ANSWERS: &[Group] = &[
                 ]),
             ),
             ("recipient", one_of(&["guest", "host"])),
+            ("channel", CHANNEL),
             (
                 "status",
                 one_of(&[
@@ -87,6 +89,7 @@ pub(super) const ANSWERS: &[Group] = &[
                     "offered",
                     "sending",
                     "sent",
+                    "delivered",
                     "failed",
                     "cancelled",
                     "expired",

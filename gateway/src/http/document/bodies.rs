@@ -4,10 +4,10 @@ use super::{
     rule::{any_text, list, number, one_of, text},
     schemas::Group,
     words::{
-        ANY_HANDLE, BUFFERS, BUSINESS, CURRENCY, CUSTOMER, DATE, DATE_OR_INSTANT, DAY_MINUTES,
-        DURATION, EMAIL, GRID, IDEMPOTENCY_KEY, INSTANT, LOCAL_OR_INSTANT, PASSWORD, PHONE,
-        RECURRENCE, REFRESH_TOKEN, SCOPE, SECRET, SERVICE, SKILLS, STAFF, STAFF_OR_ANY, VISITS,
-        WALL_TIME, WINDOW_DAYS, YEAR_MINUTES, ZONE, line, note, trimmed,
+        ANY_HANDLE, BUFFERS, BUSINESS, CHANNEL, CURRENCY, CUSTOMER, DATE, DATE_OR_INSTANT,
+        DAY_MINUTES, DURATION, EMAIL, GRID, IDEMPOTENCY_KEY, INSTANT, LOCAL_OR_INSTANT, PASSWORD,
+        PHONE, RECURRENCE, REFRESH_TOKEN, SCOPE, SECRET, SERVICE, SKILLS, STAFF, STAFF_OR_ANY,
+        VISITS, WALL_TIME, WINDOW_DAYS, YEAR_MINUTES, ZONE, line, note, trimmed,
     },
 };
 
@@ -53,6 +53,8 @@ pub(super) const BODIES: &[Group] = &[
             ("currency", CURRENCY),
             ("reminder_offsets_minutes", list(5).unique()),
             ("reminder_offsets_minutes[]", number(1, 86_400)),
+            ("reminder_channels", list(2).least(1).unique()),
+            ("reminder_channels[]", CHANNEL),
         ],
     ),
     (
@@ -98,6 +100,24 @@ pub(super) const BODIES: &[Group] = &[
             ("capacity", number(1, 1000)),
             ("resources", list(10)),
             ("intake_fields", list(20)),
+        ],
+    ),
+    (&["QuietHoursShape"], &[("start", WALL_TIME), ("end", WALL_TIME)]),
+    (
+        &["RemindersShape"],
+        &[
+            ("offsets_minutes", list(5).unique()),
+            ("offsets_minutes[]", number(1, 86_400)),
+            ("channels", list(2).least(1).unique()),
+            ("channels[]", CHANNEL),
+        ],
+    ),
+    (
+        &["TwilioCallback"],
+        &[
+            ("MessageSid", any_text().most(200)),
+            ("MessageStatus", any_text().most(40)),
+            ("ErrorCode", any_text().most(10)),
         ],
     ),
     (&["PriceRequest"], &[("amount", number(0, 100_000_000)), ("currency", CURRENCY)]),

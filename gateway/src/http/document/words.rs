@@ -90,6 +90,8 @@ pub(super) const DATE_OR_INSTANT: Rule =
     text(concat!("^", date!(), "(", time!(), offset!(), ")?$"));
 pub(super) const WALL_TIME: Rule = text("^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$");
 
+pub(super) const CHANNEL: Rule = one_of(&["email", "sms"]);
+
 pub(super) const PAGE: Rule = number(1, 200);
 pub(super) const VISITS: Rule = number(1, 10_000);
 pub(super) const DURATION: Rule = number(5, 1440);

@@ -37,7 +37,10 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
     let join = "POST /api/v1/public/waitlist";
     let leave = "POST /api/v1/public/waitlist/{link}/leave";
     let accept = "POST /api/v1/public/appointments/{link}/accept";
+    let told = "POST /api/v1/callbacks/twilio/{id}";
     vec![
+        // Nobody sends text messages here, so nobody tells of any.
+        one(told, Anybody, "/api/v1/callbacks/twilio/ntf_1.1".into(), json!({}), 404),
         // It is agreed already.
         one("POST /api/v1/appointments/{id}/confirm", Own, visit("/confirm"), json!(null), 200),
         one("POST /api/v1/appointments/{id}/decline", Own, visit("/decline"), json!({}), 409),

@@ -1,0 +1,163 @@
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{Fields, Zone, notification::Channel, staff_schedule::WallMinute};
+
+/// When guests of a service are reminded, and by what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReminderPolicy {
+    /// How long before the start, in elapsed minutes.
+    pub offsets_minutes: Vec<u32>,
+    /// By each of these.
+    pub channels: Vec<Channel>,
+    /// When nobody is reminded.
+    pub quiet_hours: Option<QuietHours>,
+}
+
+/// What a service says of reminders in place of the business.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceReminders {
+    /// How long before the start, in elapsed minutes; absent means as the business says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsets_minutes: Option<Vec<u32>>,
+    /// By what; absent means as the business says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<Channel>>,
+}
+
+/// Hours of each day in which nobody wants to be reminded, on the clock of whoever is. They may go over
+/// midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuietHours {
+    /// The first quiet minute.
+    pub start: WallMinute,
+    /// The first minute that is not quiet any more.
+    pub end: WallMinute,
+}
+
+/// 60 days: longer than any reminder that peers offer.
+const MAX_OFFSET: i64 = 60 * 24 * 60;
+const DAY: u16 = 24 * 60;
+
+impl QuietHours {
+    /// When to send what would be due in a quiet hour: in the last minute before, so that it still comes
+    /// in time. `None` when nothing has to move.
+    #[must_use]
+    pub fn moved(self, due_at: Timestamp, zone: &Zone) -> Option<Timestamp> {
+        let local = due_at.to_zoned(zone.tz().clone());
+        let now = u16::try_from(i32::from(local.hour()) * 60 + i32::from(local.minute())).ok()?;
+        let (start, end) = (self.start.minutes() % DAY, self.end.minutes() % DAY);
+        let since_midnight = if start <= end { (start..end).contains(&now) } else { now < end };
+        let since_yesterday = start > end && now < end;
+        let quiet = since_midnight || (start > end && now >= start);
+        if !quiet {
+            return None;
+        }
+        let date = local.date();
+        let date = if since_yesterday { date.yesterday().ok()? } else { date };
+        let hour = i8::try_from(start / 60).ok()?;
+        let minute = i8::try_from(start % 60).ok()?;
+        // Where the clock skips the start the quiet begins behind the gap, and where the start comes twice
+        // with the first of them: never later than the business wants it.
+        let begins = date.at(hour, minute, 0, 0).to_zoned(zone.tz().clone()).ok()?.timestamp();
+        begins.checked_sub(SignedDuration::from_mins(1)).ok()
+    }
+
+    pub(super) fn validate(self, fields: &mut Fields) {
+        fields.check(
+            self.start.minutes() % DAY != self.end.minutes() % DAY,
+            "quiet_hours.end",
+            "must be another time than the start",
+        );
+    }
+}
+
+impl ServiceReminders {
+    pub(super) fn validate(&self, fields: &mut Fields) {
+        if let Some(offsets) = &self.offsets_minutes {
+            check_offsets(fields, "reminders.offsets_minutes", offsets);
+        }
+        if let Some(channels) = &self.channels {
+            check_channels(fields, "reminders.channels", channels);
+        }
+    }
+}
+
+pub(super) fn check_offsets(fields: &mut Fields, field: &str, offsets: &[u32]) {
+    fields.check(offsets.len() <= 5, field, "must have at most 5 offsets");
+    for (i, offset) in offsets.iter().enumerate() {
+        let one = format!("{field}[{i}]");
+        fields.range(&one, (*offset).into(), 1, MAX_OFFSET, "minutes");
+        let new = !offsets.iter().take(i).any(|o| o == offset);
+        fields.check(new, one, "must not repeat another offset");
+    }
+}
+
+pub(super) fn check_channels(fields: &mut Fields, field: &str, channels: &[Channel]) {
+    fields.check(!channels.is_empty(), field, "must name at least one channel");
+    for (i, channel) in channels.iter().enumerate() {
+        let new = !channels.iter().take(i).any(|c| c == channel);
+        fields.check(new, format!("{field}[{i}]"), "must not repeat another channel");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(quiet: (&str, &str), due: &str, zone: &str) -> Option<String> {
+        let quiet = QuietHours { start: quiet.0.parse().unwrap(), end: quiet.1.parse().unwrap() };
+        let moved = quiet.moved(due.parse().unwrap(), &zone.parse().unwrap());
+        moved.map(|at| at.to_string())
+    }
+
+    #[test]
+    fn what_is_due_in_the_night_goes_out_in_the_last_minute_of_the_evening() {
+        let night = ("21:00", "08:00");
+        let london = |due| moved(night, due, "Europe/London");
+        assert_eq!(london("2026-01-10T20:59:00Z"), None);
+        assert_eq!(london("2026-01-10T21:00:00Z").unwrap(), "2026-01-10T20:59:00Z");
+        assert_eq!(london("2026-01-11T00:30:00Z").unwrap(), "2026-01-10T20:59:00Z");
+        assert_eq!(london("2026-01-11T07:59:59Z").unwrap(), "2026-01-10T20:59:00Z");
+        assert_eq!(london("2026-01-11T08:00:00Z"), None);
+    }
+
+    #[test]
+    fn the_clock_is_the_guests_own() {
+        let night = ("21:00", "08:00");
+        assert_eq!(moved(night, "2026-01-11T02:00:00Z", "America/Los_Angeles"), None);
+        let sydney = moved(night, "2026-01-10T20:00:00Z", "Australia/Sydney").unwrap();
+        assert_eq!(sydney, "2026-01-10T09:59:00Z");
+    }
+
+    #[test]
+    fn quiet_hours_may_lie_in_one_day() {
+        let siesta = ("13:00", "15:00");
+        assert_eq!(moved(siesta, "2026-01-10T12:59:59Z", "UTC"), None);
+        assert_eq!(moved(siesta, "2026-01-10T14:00:00Z", "UTC").unwrap(), "2026-01-10T12:59:00Z");
+        assert_eq!(moved(siesta, "2026-01-10T15:00:00Z", "UTC"), None);
+        let from_midnight = ("00:00", "06:00");
+        let early = moved(from_midnight, "2026-01-10T05:00:00Z", "UTC").unwrap();
+        assert_eq!(early, "2026-01-09T23:59:00Z");
+        assert_eq!(
+            moved(("22:00", "24:00"), "2026-01-10T23:30:00Z", "UTC").unwrap(),
+            "2026-01-10T21:59:00Z"
+        );
+        assert_eq!(moved(("22:00", "24:00"), "2026-01-10T00:00:00Z", "UTC"), None);
+    }
+
+    #[test]
+    fn the_night_in_which_the_clock_changes_is_quiet_as_long_as_the_clock_says() {
+        // New York puts the clock forward at 02:00 on 8 March 2026, and back on 1 November.
+        let night = ("23:00", "07:00");
+        let spring = moved(night, "2026-03-08T10:30:00Z", "America/New_York").unwrap();
+        assert_eq!(spring, "2026-03-08T03:59:00Z");
+        let autumn = moved(night, "2026-11-01T11:30:00Z", "America/New_York").unwrap();
+        assert_eq!(autumn, "2026-11-01T02:59:00Z");
+        // A start that the clock skips.
+        let odd = moved(("02:30", "07:00"), "2026-03-08T10:30:00Z", "America/New_York").unwrap();
+        assert_eq!(odd, "2026-03-08T07:29:00Z");
+    }
+}
