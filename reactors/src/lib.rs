@@ -16,6 +16,7 @@ mod notifier;
 mod policies;
 mod provider;
 mod reach;
+mod replan;
 mod scheduler;
 mod since;
 mod sms;
@@ -84,6 +85,7 @@ pub async fn schedule(
     let waker = consumer::Reacting(waitlist::Waker);
     let accounts = consumer::Reacting(account::AccountMails);
     let reactor = consumer::Reacting(scheduler::Scheduler);
+    let replanner = replan::Replanner::new(log.clone());
     let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), Arc::clone(&notifier));
     tokio::join!(
         consumer::run(reactor, database.clone(), broker.clone(), stop.clone()),
@@ -91,6 +93,7 @@ pub async fn schedule(
         consumer::run(accounts, database.clone(), broker, stop.clone()),
         account::grant_resets(database.clone(), resets, stop.clone()),
         dispatcher.run(stop.clone()),
+        replanner.run(stop.clone()),
         expirer.run(stop.clone()),
         offerer.run(stop.clone()),
         housekeeping::run(database, stop),

@@ -51,8 +51,21 @@ impl Policies {
 
     /// The business as it was right before this place of the feed.
     pub(crate) fn at(&mut self, business_id: BusinessId, place: Cursor) -> Option<Told<'_>> {
+        self.while_at(business_id, |since| since < place)
+    }
+
+    /// The business as it was right behind this place of the feed.
+    pub(crate) fn through(&mut self, business_id: BusinessId, place: Cursor) -> Option<Told<'_>> {
+        self.while_at(business_id, |since| since <= place)
+    }
+
+    fn while_at(
+        &mut self,
+        business_id: BusinessId,
+        is_known: impl Fn(Cursor) -> bool,
+    ) -> Option<Told<'_>> {
         let History { state, ahead } = self.0.get_mut(&business_id)?;
-        while let Some((_, event)) = ahead.pop_front_if(|(since, _)| *since < place) {
+        while let Some((_, event)) = ahead.pop_front_if(|(since, _)| is_known(*since)) {
             state.apply(event);
         }
         state.registered().map(Told)
@@ -66,6 +79,13 @@ pub(crate) struct Told<'a>(&'a BusinessState);
 impl<'a> Told<'a> {
     pub(crate) fn reminders(self, service_id: ServiceId) -> ReminderPolicy {
         self.0.reminders(service_id)
+    }
+
+    /// All that decides when and by what guests are reminded: of one service, or of those that say nothing
+    /// themselves.
+    pub(crate) fn summary(self, service_id: Option<ServiceId>) -> (ReminderPolicy, Zone) {
+        let nobody = ServiceId::new(Uuid::nil());
+        (self.reminders(service_id.unwrap_or(nobody)), self.zone().clone())
     }
 
     pub(crate) fn zone(self) -> &'a Zone {

@@ -22,7 +22,11 @@ pub(crate) struct Work {
     pub(crate) appointment_id: AppointmentId,
     pub(crate) kind: String,
     pub(crate) channel: String,
-    pub(crate) version: i32,
+    /// Elapsed minutes before the start.
+    pub(crate) offset_minutes: u32,
+    pub(crate) version: u32,
+    /// How often it was planned again.
+    pub(crate) round: u32,
     pub(crate) state: String,
     pub(crate) due_at: Timestamp,
     pub(crate) expires_at: Timestamp,
@@ -46,7 +50,7 @@ pub(crate) struct Append {
 
 /// What [`from_row`] reads.
 pub(crate) const COLUMNS: &str = "notification_id, business_id, appointment_id, kind, channel, \
-    version, state, due_at, expires_at, attempts, offers, handed_over_at IS NOT NULL AS handed_over, \
+    offset_minutes, version, round, state, due_at, expires_at, attempts, offers, handed_over_at IS NOT NULL AS handed_over, \
     lease_token, sequence, correlation_id, traceparent";
 
 pub(crate) fn from_row(row: &PgRow) -> Result<Work, sqlx::Error> {
@@ -59,7 +63,9 @@ pub(crate) fn from_row(row: &PgRow) -> Result<Work, sqlx::Error> {
         appointment_id: AppointmentId::new(row.try_get("appointment_id")?),
         kind: row.try_get("kind")?,
         channel: row.try_get("channel")?,
-        version: row.try_get("version")?,
+        offset_minutes: row.try_get::<i32, _>("offset_minutes")?.unsigned_abs(),
+        version: row.try_get::<i32, _>("version")?.unsigned_abs(),
+        round: row.try_get::<i32, _>("round")?.unsigned_abs(),
         state: row.try_get("state")?,
         due_at: at("due_at")?,
         expires_at: at("expires_at")?,
@@ -120,7 +126,7 @@ pub(crate) const fn state_after(event: &NotificationEvent) -> &'static str {
         NotificationEvent::Sent { .. } => "sent",
         NotificationEvent::Failed { .. } => "failed",
         NotificationEvent::BecameUncertain { .. } => "uncertain",
-        NotificationEvent::Cancelled {} => "cancelled",
+        NotificationEvent::Cancelled { .. } => "cancelled",
         NotificationEvent::Expired {} => "expired",
     }
 }

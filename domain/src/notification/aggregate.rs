@@ -142,8 +142,8 @@ impl Decide for Notification {
                 Some(Outcome::Uncertain),
                 NotificationEvent::BecameUncertain { attempt, reason },
             ),
-            NotificationCommand::Cancel => {
-                self.unless_ended(Some(Outcome::Cancelled), NotificationEvent::Cancelled {})
+            NotificationCommand::Cancel { reason } => {
+                self.unless_ended(Some(Outcome::Cancelled), NotificationEvent::Cancelled { reason })
             }
             NotificationCommand::Expire => {
                 self.unless_ended(Some(Outcome::Expired), NotificationEvent::Expired {})
@@ -164,7 +164,7 @@ impl Decide for Notification {
             NotificationEvent::Undelivered { .. } => ended(Outcome::Undelivered),
             NotificationEvent::Failed { .. } => ended(Outcome::Failed),
             NotificationEvent::BecameUncertain { .. } => ended(Outcome::Uncertain),
-            NotificationEvent::Cancelled {} => ended(Outcome::Cancelled),
+            NotificationEvent::Cancelled { .. } => ended(Outcome::Cancelled),
             NotificationEvent::Expired {} => ended(Outcome::Expired),
         };
     }

@@ -27,8 +27,8 @@ pub enum NotificationCommand {
     RecordFailure { attempt: u32, reason: String },
     /// Nobody knows whether the provider took it.
     RecordUncertain { attempt: u32, reason: String },
-    /// The visit does not take place.
-    Cancel,
+    /// It is of no use any more: the visit changed, or the reason says why.
+    Cancel { reason: Option<String> },
     /// The visit has begun.
     Expire,
 }

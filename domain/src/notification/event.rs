@@ -45,8 +45,11 @@ pub enum NotificationEvent {
     Failed { attempt: u32, reason: String },
     /// Nobody knows whether the provider took it; it is not sent again.
     BecameUncertain { attempt: u32, reason: String },
-    /// The visit was called off or ended before.
-    Cancelled {},
+    /// It is of no use any more: the visit changed, or the reason says why.
+    Cancelled {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// The visit began before it could be sent.
     Expired {},
 }

@@ -68,7 +68,7 @@ fn a_sent_message_is_never_sent_or_cancelled_again() {
         .when(NotificationCommand::RecordSent { attempt: 2, receipt: None })
         .then_expect_events(vec![]);
     sent()
-        .when(NotificationCommand::Cancel)
+        .when(NotificationCommand::Cancel { reason: None })
         .then_expect_error(NotificationError::Ended { outcome: Outcome::Sent });
 }
 
@@ -85,7 +85,7 @@ fn what_was_uncertain_may_turn_out_to_be_sent() {
 
 #[test]
 fn a_cancelled_message_does_not_fall_due() {
-    given(vec![NotificationEvent::Cancelled {}])
+    given(vec![NotificationEvent::Cancelled { reason: None }])
         .when(NotificationCommand::MarkDue)
         .then_expect_error(NotificationError::Ended { outcome: Outcome::Cancelled });
 }

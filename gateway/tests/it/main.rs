@@ -29,6 +29,7 @@ mod odd_requests;
 mod ownership;
 mod privacy;
 mod races;
+mod reminder_policy;
 mod reminders;
 mod replay;
 mod replay_faults;

@@ -143,7 +143,7 @@ impl Changes for NotificationsChanges {
             NotificationEvent::BecameUncertain { attempt, reason } => {
                 tried("uncertain", attempt, Some(reason))
             }
-            NotificationEvent::Cancelled {} => status("cancelled"),
+            NotificationEvent::Cancelled { reason } => Fate { reason, ..status("cancelled") },
             NotificationEvent::Expired {} => status("expired"),
         };
         match self.planned.get_mut(&id) {

@@ -174,7 +174,7 @@ impl World {
             (true, 1 | 2) => NotificationEvent::Deferred { attempt, reason, next_at: later(what) },
             (true, 3) => NotificationEvent::Failed { attempt, reason },
             (true, 4) => NotificationEvent::BecameUncertain { attempt, reason },
-            (true, 5) => NotificationEvent::Cancelled {},
+            (true, 5) => NotificationEvent::Cancelled { reason: Some(reason) },
             (true, 6) => NotificationEvent::Expired {},
             (true, 7) => NotificationEvent::Delivered {},
             (true, 8) => NotificationEvent::Undelivered { reason },

@@ -94,7 +94,7 @@ impl Notifier {
                 return Ok(Some((taken, Outgoing::Text(Text { id, to, body }))));
             }
             Prepared::CalledOff => {
-                self.record(&taken, NotificationCommand::Cancel, None).await?;
+                self.record(&taken, NotificationCommand::Cancel { reason: None }, None).await?;
                 return Ok(None);
             }
             Prepared::NoContact => {
