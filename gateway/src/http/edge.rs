@@ -57,8 +57,11 @@ impl Edge {
         answered.map(move |mut response| {
             let headers = response.headers_mut();
             headers.reserve(8);
+            // Behind what the handler says itself, as that an answer varies with how it may be encoded.
             match cors {
-                Some(cors) => headers.extend(cors),
+                Some(cors) => cors.iter().for_each(|(name, value)| {
+                    headers.append(name, value.clone());
+                }),
                 None => drop(headers.append(header::VARY, VARY)),
             }
             guard::mark(headers, page, self.outside.https);

@@ -1,5 +1,6 @@
 //! What browsers are told: who may read an answer, and what not to do with it.
 
+use jiff::tz::TimeZone;
 use reqwest::Method;
 use serde_json::json;
 
@@ -36,6 +37,21 @@ async fn pages_of_named_origins_may_read_answers_and_no_others() {
     assert_eq!(answer.header("access-control-allow-origin"), "https://www.example");
     assert!(answer.header("access-control-expose-headers").contains("x-position"));
     assert!(answer.header("vary").contains("origin"));
+    // Nor does it take the place of what else an answer depends on.
+    let salon = Salon::open(&process.client(), 1).await;
+    let (service, today) =
+        (&salon.service_id, streams::clock::now().to_zoned(TimeZone::UTC).date());
+    let slots = format!("/api/v1/public/slots?service_id={service}&date={today}");
+    for origin in [None, Some("https://www.example")] {
+        let mut request = client.request(Method::GET, &slots).header("accept-encoding", "gzip");
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let answer = request.send().await.unwrap();
+        let vary = answer.headers().get_all("vary").iter().map(|value| value.to_str().unwrap());
+        let vary = vary.collect::<Vec<_>>().join(", ");
+        assert!(vary.contains("origin") && vary.contains("accept-encoding"), "{vary}");
+    }
 }
 
 #[tokio::test]

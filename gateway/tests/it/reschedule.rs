@@ -8,7 +8,7 @@ use testkit::eventually;
 use crate::{
     reminders::mails_to_guest,
     replay::replay,
-    salon::{Salon, around_the_clock, start_in, text},
+    salon::{Salon, around_the_clock, noon_of, start_in, text},
     stand::{Answer, Process, Stand},
 };
 
@@ -312,11 +312,9 @@ async fn nobody_moves_into_a_closed_day_unless_the_owner_says_so() {
     let stand = Stand::new().await;
     let process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
-    let (start, later) = (start_in(3 * 1_440), start_in(6 * 1_440));
+    let (start, closed) = (start_in(3 * 1_440), noon_of(start_in(6 * 1_440)));
     let id = booked(&salon, 0, start).await;
-    let date = later.to_zoned(jiff::tz::TimeZone::UTC).date();
-    // At noon, so that all of it is on that day, whatever the time is now.
-    let closed = date.at(12, 0, 0, 0).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let date = closed.to_zoned(jiff::tz::TimeZone::UTC).date();
     let closure = json!({"date_from": date, "date_to": date, "reason": "Holiday"});
     salon.owner.post("/api/v1/business/closures", &closure).await.expect(201);
     let told = moved(&salon, &id, json!({"start": closed})).await;

@@ -147,6 +147,12 @@ pub(crate) fn start_in(minutes: i64) -> Timestamp {
     Timestamp::from_second((at / 300 + 1) * 300).unwrap()
 }
 
+/// Noon of that day: tests that are about days must not meet midnight.
+pub(crate) fn noon_of(at: Timestamp) -> Timestamp {
+    let date = TimeZone::UTC.to_datetime(at).date();
+    date.at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp()
+}
+
 /// The moment has come.
 pub(crate) async fn wait_until(moment: Timestamp) {
     let left = moment.duration_since(streams::clock::now()).as_millis();

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    salon::{Salon, start_in, text},
+    salon::{Salon, noon_of, start_in, text},
     stand::Stand,
 };
 
@@ -135,7 +135,8 @@ async fn slots_of_any_length_can_be_asked_of_a_staff_member() {
     let stand = Stand::new().await;
     let process = stand.serve().await;
     let salon = Salon::with(&process.client(), 1, 30).await;
-    let start = start_in(2 * 1_440);
+    // At noon, so that what is before it is on the same day, whatever the time is now.
+    let start = noon_of(start_in(2 * 1_440));
     salon.book(0, start).await.expect(201);
     let staff = &salon.staff[0];
     let at = async |minutes: u32| {
