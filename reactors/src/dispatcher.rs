@@ -242,7 +242,32 @@ async fn write(
     .bind(moves.iter().map(|m| m.state).collect::<Vec<_>>())
     .bind(moves.iter().map(|m| number(m.work.sequence + m.events.len() as u64)).collect::<Vec<_>>())
     .bind(lease.as_secs_f64())
+    .execute(&mut *connection)
+    .await?;
+    if written.rows_affected() != moves.len() as u64 {
+        return Err(CommitError::Conflict);
+    }
+    end_tries(connection, moves).await
+}
+
+/// Tries whose senders fell silent: behind the hand-over nobody knows what came of them, before it nothing did.
+async fn end_tries(connection: &mut sqlx::PgConnection, moves: &[Move]) -> Result<(), CommitError> {
+    let silent: Vec<&Work> =
+        moves.iter().map(|m| &m.work).filter(|work| work.state == "sending").collect();
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let attempt = |work: &&Work| i32::try_from(work.attempts).unwrap_or(i32::MAX);
+    sqlx::query(
+        "UPDATE notification_attempt a
+            SET ended_at = now(),
+                outcome = CASE WHEN a.handed_over_at IS NULL THEN 'lost' ELSE 'uncertain' END
+           FROM unnest($1::uuid[], $2::integer[]) AS s (id, attempt)
+          WHERE a.notification_id = s.id AND a.attempt = s.attempt AND a.ended_at IS NULL",
+    )
+    .bind(silent.iter().map(|work| work.notification_id.uuid()).collect::<Vec<_>>())
+    .bind(silent.iter().map(attempt).collect::<Vec<_>>())
     .execute(connection)
     .await?;
-    if written.rows_affected() == moves.len() as u64 { Ok(()) } else { Err(CommitError::Conflict) }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use commands::{
 use domain::{
     AppointmentId, CustomerId, NotificationId, ResourceId, SeriesId, ServiceId, StaffId,
     appointment::{AppointmentError, Part, Status, Used},
-    notification::{Kind, Recipient},
+    notification::Kind,
 };
 use jiff::Timestamp;
 use projections::{
@@ -195,7 +195,7 @@ pub(crate) struct ReminderAnswer {
     /// `requested`, `offered`, `declined` or `expired`; for the host `host_booked`, `host_requested`,
     /// `host_rescheduled` or `host_cancelled`.
     kind: String,
-    /// `guest` or `host`.
+    /// `guest`, `host`, or `member` for who is invited.
     recipient: &'static str,
     channel: String,
     /// Elapsed minutes before the start.
@@ -227,7 +227,7 @@ impl From<NotificationRow> for ReminderAnswer {
     fn from(row: NotificationRow) -> Self {
         Self {
             id: row.notification_id,
-            recipient: Kind::named(&row.kind).map_or(Recipient::Guest, Kind::recipient).as_str(),
+            recipient: Kind::named(&row.kind).map_or("member", |kind| kind.recipient().as_str()),
             kind: row.kind,
             channel: row.channel,
             offset_minutes: row.offset_minutes,

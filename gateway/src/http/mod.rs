@@ -25,6 +25,7 @@ mod limit;
 mod manage;
 mod members;
 mod negotiate;
+mod notifications;
 mod pages;
 mod permission;
 mod problem;
@@ -152,6 +153,7 @@ impl Api {
 
 const AVAILABILITY: &str = projections::CONSUMERS[0];
 const AGENDA: &str = projections::CONSUMERS[1];
+const NOTIFICATIONS: &str = projections::CONSUMERS[2];
 const AUDIT: &str = projections::CONSUMERS[3];
 
 fn routes() -> OpenApiRouter<Api> {
@@ -177,6 +179,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::get))
         .routes(routes!(business::get_profile, business::patch_profile))
         .routes(routes!(services::list, services::create))
         .routes(routes!(services::get, services::patch, services::archive))

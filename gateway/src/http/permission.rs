@@ -72,6 +72,8 @@ pub(crate) const TABLE: &[(&str, Access)] = &[
     ("POST /api/v1/api-keys", Team),
     ("DELETE /api/v1/api-keys/{id}", Team),
     ("GET /api/v1/audit", with(AuditRead, No)),
+    ("GET /api/v1/notifications", with(AppointmentsRead, No)),
+    ("GET /api/v1/notifications/{id}", with(AppointmentsRead, No)),
     ("GET /api/v1/business/profile", with(BusinessRead, All)),
     ("PATCH /api/v1/business/profile", with(BusinessWrite, No)),
     ("GET /api/v1/business/services", with(BusinessRead, All)),

@@ -61,6 +61,8 @@ const PROMISED: &[&str] = &[
     "POST /api/v1/api-keys",
     "DELETE /api/v1/api-keys/{id}",
     "GET /api/v1/audit",
+    "GET /api/v1/notifications",
+    "GET /api/v1/notifications/{id}",
     "GET /.well-known/jwks.json",
     "GET /api/v1/business/profile",
     "PATCH /api/v1/business/profile",

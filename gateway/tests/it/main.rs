@@ -16,6 +16,7 @@ mod change_mails;
 mod classes;
 mod cluster;
 mod customers;
+mod evidence;
 mod explain;
 mod faults;
 mod host_notices;

@@ -73,6 +73,8 @@ struct Things {
     feed: String,
     /// An entry of the waitlist, and the path of its link.
     waiting: (String, String),
+    /// The confirmation of an appointment.
+    notification: String,
     refresh_token: String,
     /// Of the team, by what is done to them.
     team: accounts::Team,
@@ -418,7 +420,9 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let feed = path_of(&salon.owner.read(&path).await.expect(200)["url"]);
     let waiting = requests::waiting(&salon).await;
     let team = accounts::team(stand, &salon).await;
+    let confirmed = crate::reminders::until(&salon, &appointments[0], "confirmation", "sent").await;
     let things = Things {
+        notification: text(&confirmed["id"]),
         salon,
         email,
         time_off,

@@ -6,4 +6,6 @@ mod query;
 
 pub(crate) use changes::NotificationsChanges;
 pub use projector::NotificationsProjector;
-pub use query::{NotificationRow, Notifications};
+pub use query::{
+    AttemptRow, Evidence, NotificationCursor, NotificationFilter, NotificationRow, Notifications,
+};

@@ -179,11 +179,16 @@ impl Notifier {
     async fn take(&self, id: NotificationId) -> Result<Option<Taken>, sqlx::Error> {
         let token = work::token();
         let sql = format!(
-            "UPDATE notification
-                SET state = 'sending', attempts = attempts + 1, lease_token = $2,
-                    lease_until = now() + $3 * interval '1 second', handed_over_at = NULL
-              WHERE notification_id = $1 AND state = 'offered' AND expires_at > now()
-             RETURNING {}",
+            "WITH taken AS (
+               UPDATE notification
+                  SET state = 'sending', attempts = attempts + 1, lease_token = $2,
+                      lease_until = now() + $3 * interval '1 second', handed_over_at = NULL
+                WHERE notification_id = $1 AND state = 'offered' AND expires_at > now()
+               RETURNING {}),
+             noted AS (
+               INSERT INTO notification_attempt (notification_id, attempt, business_id, taken_at)
+               SELECT notification_id, attempts, business_id, now() FROM taken)
+             SELECT * FROM taken",
             work::COLUMNS
         );
         let row = sqlx::query(&sql)
@@ -197,18 +202,23 @@ impl Notifier {
 
     /// From now on nobody else may send it. The lease begins anew, so that a hand-over has all of it.
     async fn mark_handed_over(&self, taken: &Taken) -> Result<bool, sqlx::Error> {
-        let marked = sqlx::query(
-            "UPDATE notification
-                SET handed_over_at = now(), lease_until = now() + $3 * interval '1 second'
-              WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
-                AND lease_until > now()",
+        sqlx::query_scalar(
+            "WITH marked AS (
+               UPDATE notification
+                  SET handed_over_at = now(), lease_until = now() + $3 * interval '1 second'
+                WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
+                  AND lease_until > now()
+               RETURNING notification_id, attempts),
+             noted AS (
+               UPDATE notification_attempt a SET handed_over_at = now() FROM marked m
+                WHERE a.notification_id = m.notification_id AND a.attempt = m.attempts)
+             SELECT EXISTS (SELECT FROM marked)",
         )
         .bind(taken.work.notification_id.uuid())
         .bind(taken.token)
         .bind(self.timing.send_lease.as_secs_f64())
-        .execute(self.log.database().system())
-        .await?;
-        Ok(marked.rows_affected() == 1)
+        .fetch_one(self.log.database().system())
+        .await
     }
 
     /// Ends the lease of what was not handed over, so that the next process need not wait for it.

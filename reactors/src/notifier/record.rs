@@ -97,6 +97,7 @@ impl Notifier {
         if updated.rows_affected() != 1 {
             return Err(CommitError::Conflict);
         }
+        note(&mut writing, taken, &event, answer).await?;
         // A guest without an address is nothing that a person could retry.
         if let (NotificationEvent::Failed { .. }, Some(answer)) = (&event, answer) {
             set_aside(&mut writing, &taken.work, answer).await?;
@@ -105,6 +106,47 @@ impl Notifier {
         metrics::counter!("apptremind_notifications_total", "outcome" => state).increment(1);
         Ok(())
     }
+}
+
+/// What came of this try, in the provider's words.
+async fn note(
+    writing: &mut streams::log::Writing,
+    taken: &Taken,
+    event: &NotificationEvent,
+    answer: Option<&str>,
+) -> Result<(), CommitError> {
+    let (outcome, reason, receipt) = match event {
+        NotificationEvent::Sent { receipt, .. } => ("sent", None, receipt.as_ref()),
+        NotificationEvent::Deferred { reason, .. } => ("deferred", Some(reason), None),
+        NotificationEvent::Failed { reason, .. } => ("failed", Some(reason), None),
+        NotificationEvent::BecameUncertain { reason, .. } => ("uncertain", Some(reason), None),
+        NotificationEvent::Cancelled { reason } => ("cancelled", reason.as_ref(), None),
+        // No try ends with these.
+        NotificationEvent::ReminderRequested { .. }
+        | NotificationEvent::Requested { .. }
+        | NotificationEvent::AccountMailRequested { .. }
+        | NotificationEvent::Skipped { .. }
+        | NotificationEvent::FellDue {}
+        | NotificationEvent::Delivered {}
+        | NotificationEvent::Undelivered { .. }
+        | NotificationEvent::Expired {} => return Ok(()),
+    };
+    sqlx::query(
+        "UPDATE notification_attempt
+            SET ended_at = now(), outcome = $3, reason = $4, provider = $5, provider_id = $6,
+                answer = $7
+          WHERE notification_id = $1 AND attempt = $2",
+    )
+    .bind(taken.work.notification_id.uuid())
+    .bind(i32::try_from(taken.work.attempts).unwrap_or(i32::MAX))
+    .bind(outcome)
+    .bind(reason)
+    .bind(receipt.map(|receipt| receipt.provider.as_str()))
+    .bind(receipt.and_then(|receipt| receipt.provider_id.as_deref()))
+    .bind(answer)
+    .execute(writing.connection())
+    .await?;
+    Ok(())
 }
 
 /// What was given up is for a person to look at.

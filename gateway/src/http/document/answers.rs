@@ -5,8 +5,8 @@ use super::{
     schemas::Group,
     words::{
         API_KEY, APPOINTMENT, BUFFERS, BUSINESS, CHANNEL, CLOSURE, CURRENCY, CUSTOMER,
-        ENTRY_STATUS, GRID, HANDLE, INVITATION, LOGIN, NOTIFICATION, POSITION, RESOURCE, ROLE,
-        SCOPE, SERIES, SERVICE, STAFF, STATUS, TIME_OFF, USER, WAITLIST,
+        ENTRY_STATUS, GRID, HANDLE, INVITATION, LOGIN, MESSAGE_KIND, MESSAGE_STATUS, NOTIFICATION,
+        POSITION, RESOURCE, ROLE, SCOPE, SERIES, SERVICE, STAFF, STATUS, TIME_OFF, USER, WAITLIST,
     },
 };
 
@@ -60,44 +60,18 @@ pub(super) const ANSWERS: &[Group] = &[
         &[("actor_role", one_of(&["guest", "owner", "admin", "staff", "program", "system"]))],
     ),
     (
-        &["ReminderAnswer"],
+        &["ReminderAnswer", "Notification", "NotificationEvidence"],
         &[
             ("id", NOTIFICATION),
-            (
-                "kind",
-                one_of(&[
-                    "confirmation",
-                    "reminder",
-                    "rescheduled",
-                    "cancellation",
-                    "requested",
-                    "offered",
-                    "declined",
-                    "expired",
-                    "host_booked",
-                    "host_requested",
-                    "host_rescheduled",
-                    "host_cancelled",
-                ]),
-            ),
-            ("recipient", one_of(&["guest", "host"])),
+            ("kind", MESSAGE_KIND),
+            ("recipient", one_of(&["guest", "host", "member"])),
             ("channel", CHANNEL),
-            (
-                "status",
-                one_of(&[
-                    "pending",
-                    "offered",
-                    "sending",
-                    "sent",
-                    "delivered",
-                    "failed",
-                    "cancelled",
-                    "expired",
-                    "skipped",
-                    "uncertain",
-                ]),
-            ),
+            ("status", MESSAGE_STATUS),
         ],
+    ),
+    (
+        &["NotificationAttempt"],
+        &[("outcome", one_of(&["sent", "deferred", "failed", "uncertain", "cancelled", "lost"]))],
     ),
     (
         &["CalendarEntry"],

@@ -11,9 +11,10 @@ use utoipa::openapi::{
 use super::{
     rule::{Rule, never_null, number, text},
     words::{
-        ANY_HANDLE, API_KEY, APPOINTMENT, BUSINESS_OR_HANDLE, CLOSURE, CUSTOMER, DATE, DURATION,
-        ENTRY_STATUS, IDEMPOTENCY_KEY, INSTANT, INVITATION, LOGIN, PAGE, POSITION, RESOURCE,
-        SERIES, SERVICE, STAFF, STAFF_OR_ANY, STATUS, TIME_OFF, TOKEN, USER, WAITLIST, ZONE, line,
+        ANY_HANDLE, API_KEY, APPOINTMENT, BUSINESS_OR_HANDLE, CHANNEL, CLOSURE, CUSTOMER, DATE,
+        DURATION, ENTRY_STATUS, IDEMPOTENCY_KEY, INSTANT, INVITATION, LOGIN, MESSAGE_KIND,
+        MESSAGE_STATUS, NOTIFICATION, PAGE, POSITION, RESOURCE, SERIES, SERVICE, STAFF,
+        STAFF_OR_ANY, STATUS, TIME_OFF, TOKEN, USER, WAITLIST, ZONE, line,
     },
 };
 
@@ -64,6 +65,12 @@ const PARAMETERS: &[(&str, Rule)] = &[
     ("list_audit.action", text(r"^[^\u0000]*$").most(100)),
     ("list_audit.actor", text(r"^[^\u0000]*$").most(100)),
     ("list_audit.cursor", text("^[0-9]{1,17}-[0-9]{1,18}$")),
+    ("list_notifications.from", INSTANT),
+    ("list_notifications.to", INSTANT),
+    ("list_notifications.channel", CHANNEL),
+    ("list_notifications.kind", MESSAGE_KIND),
+    ("list_notifications.status", MESSAGE_STATUS),
+    ("list_notifications.cursor", text("^[0-9]{1,17}-[0-9a-f]{32}$")),
 ];
 
 /// What `{id}` is, by what stands before it.
@@ -79,6 +86,7 @@ const PATH_IDS: &[(&str, Rule)] = &[
     ("/api/v1/callbacks/twilio/", text(r"^ntf_[0-9a-f]{32}\.[0-9]{1,9}$")),
     ("/api/v1/customers/", CUSTOMER),
     ("/api/v1/members/", USER),
+    ("/api/v1/notifications/", NOTIFICATION),
     ("/api/v1/waitlist/", WAITLIST),
 ];
 

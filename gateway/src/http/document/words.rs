@@ -92,6 +92,34 @@ pub(super) const WALL_TIME: Rule = text("^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$
 
 pub(super) const CHANNEL: Rule = one_of(&["email", "sms"]);
 
+pub(super) const MESSAGE_STATUS: Rule = one_of(&[
+    "pending",
+    "offered",
+    "sending",
+    "sent",
+    "delivered",
+    "failed",
+    "cancelled",
+    "expired",
+    "skipped",
+    "uncertain",
+]);
+pub(super) const MESSAGE_KIND: Rule = one_of(&[
+    "confirmation",
+    "reminder",
+    "rescheduled",
+    "cancellation",
+    "requested",
+    "offered",
+    "declined",
+    "expired",
+    "host_booked",
+    "host_requested",
+    "host_rescheduled",
+    "host_cancelled",
+    "invitation",
+]);
+
 pub(super) const PAGE: Rule = number(1, 200);
 pub(super) const VISITS: Rule = number(1, 10_000);
 pub(super) const DURATION: Rule = number(5, 1440);

@@ -41,6 +41,20 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
     vec![
         // Nobody sends text messages here, so nobody tells of any.
         one(told, Anybody, "/api/v1/callbacks/twilio/ntf_1.1".into(), json!({}), 404),
+        one(
+            "GET /api/v1/notifications",
+            Managers,
+            "/api/v1/notifications".into(),
+            json!(null),
+            200,
+        ),
+        one(
+            "GET /api/v1/notifications/{id}",
+            Managers,
+            format!("/api/v1/notifications/{}", things.notification),
+            json!(null),
+            200,
+        ),
         // It is agreed already.
         one("POST /api/v1/appointments/{id}/confirm", Own, visit("/confirm"), json!(null), 200),
         one("POST /api/v1/appointments/{id}/decline", Own, visit("/decline"), json!({}), 409),

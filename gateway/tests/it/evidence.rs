@@ -1,0 +1,122 @@
+//! What an owner can say to a guest who was never told.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use testkit::{eventually, mailsink::Fault};
+
+use crate::{
+    reminders::{only_guests_are_told, until},
+    salon::{Salon, start_in, text},
+    stand::Stand,
+};
+
+async fn evidence(salon: &Salon, message: &Value) -> Value {
+    let path = format!("/api/v1/notifications/{}", text(&message["id"]));
+    salon.owner.read(&path).await.expect(200)
+}
+
+fn kinds(shown: &Value) -> Vec<String> {
+    shown["steps"].as_array().unwrap().iter().map(|step| text(&step["type"])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_try_of_a_message_is_there_with_its_times_and_what_was_said() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
+    stand.mail.fault(Fault::TryLater, 1).await;
+    let id = text(&salon.book(0, start_in(300)).await.expect(201)["appointment_id"]);
+    let waits = eventually("it waits for another try", async || {
+        let shown = until(&salon, &id, "confirmation", "pending").await;
+        (shown["attempts"] == 1).then_some(shown)
+    })
+    .await;
+    stand
+        .database
+        .execute("UPDATE notification SET next_at = now() WHERE kind = 'confirmation'")
+        .await;
+    until(&salon, &id, "confirmation", "sent").await;
+    let shown = evidence(&salon, &waits).await;
+    let told = [
+        "notification.requested.v1",
+        "scheduler.reminder.due.v1",
+        "notification.deferred.v1",
+        "notification.sent.v1",
+    ];
+    assert_eq!(kinds(&shown), told);
+    let [first, second] = &shown["tries"].as_array().unwrap()[..] else { panic!("{shown}") };
+    assert_eq!((&first["outcome"], &first["reason"]), (&json!("deferred"), &json!("smtp_451")));
+    assert!(text(&first["answer"]).contains("451"), "{first}");
+    assert_eq!(first["handed_over_at"], Value::Null, "nothing had left");
+    assert_eq!((&second["outcome"], &second["provider"]), (&json!("sent"), &json!("smtp")));
+    assert!(second["handed_over_at"].is_string() && second["ended_at"].is_string(), "{second}");
+    assert!(second["answer"].is_string(), "{second}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_listed_by_what_became_of_them_page_by_page() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
+    salon.set(&json!({"reminder_offsets_minutes": [60]})).await;
+    let start = start_in(3_000);
+    stand.mail.fault(Fault::NoSuchMailbox, 1).await;
+    let lost = text(&salon.book(0, start).await.expect(201)["appointment_id"]);
+    until(&salon, &lost, "confirmation", "failed").await;
+    for n in 1..4 {
+        let id = salon.book(0, start + SignedDuration::from_hours(n)).await.expect(201);
+        until(&salon, &text(&id["appointment_id"]), "confirmation", "sent").await;
+    }
+    stand.addresses.caught_up().await;
+    let list = async |more: &str| {
+        let path = format!("/api/v1/notifications?{more}");
+        salon.owner.read(&path).await.expect(200)
+    };
+    let failed = list("status=failed").await["items"].take();
+    let [only] = &failed.as_array().unwrap()[..] else { panic!("{failed}") };
+    assert_eq!((&only["appointment_id"], &only["reason"]), (&json!(lost), &json!("smtp_550")));
+    assert_eq!(list("status=sent&kind=confirmation").await["items"].as_array().unwrap().len(), 3);
+    assert_eq!(list("channel=sms").await["items"], json!([]));
+    let mut all: Vec<Value> = vec![];
+    let mut more = "limit=3".to_owned();
+    loop {
+        let mut page = list(&more).await;
+        all.extend(serde_json::from_value::<Vec<Value>>(page["items"].take()).unwrap());
+        let Some(next) = page["next"].as_str() else { break };
+        more = format!("limit=3&cursor={next}");
+    }
+    assert_eq!(all.len(), 8, "a confirmation and a reminder each");
+    let due: Vec<String> = all.iter().map(|message| text(&message["due_at"])).collect();
+    assert!(due.is_sorted_by(|one, next| one >= next), "{due:?}");
+    for bad in ["status=lost", "limit=0", "cursor=1", "kind=password_reset", "channel=pigeon"] {
+        let path = format!("/api/v1/notifications?{bad}");
+        salon.owner.read(&path).await.problem(422, "invalid_request");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_whose_sender_was_killed_is_there_too() {
+    let stand = Stand::new().await;
+    let mut process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
+    stand.mail.fault(Fault::StallConnect(std::time::Duration::from_secs(60)), 1).await;
+    let id = text(&salon.book(0, start_in(300)).await.expect(201)["appointment_id"]);
+    crate::reminders::in_the_table(&stand, "state = 'sending'").await;
+    process.kill();
+    stand
+        .database
+        .execute("UPDATE notification SET lease_until = now() WHERE state = 'sending'")
+        .await;
+    process.start_again().await;
+    let salon = Salon { owner: salon.owner.at(&process), ..salon };
+    let sent = until(&salon, &id, "confirmation", "sent").await;
+    let shown = evidence(&salon, &sent).await;
+    let outcomes: Vec<Value> =
+        shown["tries"].as_array().unwrap().iter().map(|a| a["outcome"].clone()).collect();
+    assert_eq!(outcomes, [json!("lost"), json!("sent")]);
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
