@@ -8,6 +8,7 @@ use projections::rebuild::Options;
 use streams::{Cursor, Database, DatabaseError};
 
 use crate::{
+    dead_letters::{self, Letters},
     demo,
     events::{self, Events},
     http,
@@ -78,6 +79,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What was set aside: messages that were given up, and events that could not be acted on.
+    #[command(subcommand)]
+    DeadLetters(Letters),
     /// Look into the log.
     #[command(subcommand)]
     Events(Events),
@@ -145,6 +149,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Projections { json } => projections(json).await?,
         Command::Doctor { time_zones: true, json } => return time_zones(json).await,
         Command::Doctor { time_zones: false, json } => return doctor(json).await,
+        Command::DeadLetters(asked) => return letters(&asked).await,
         Command::Events(Events::Show { stream, as_of, json }) => {
             print(&events::show(&database().await?, &stream, as_of, json).await?)?;
         }
@@ -172,6 +177,16 @@ async fn database() -> anyhow::Result<Database> {
     let database = Database::patient(settings.database_url.expose())?;
     database.check().await?;
     Ok(database)
+}
+
+async fn letters(asked: &Letters) -> anyhow::Result<ExitCode> {
+    let (said, done) = dead_letters::run(asked, &Settings::from_environment()?).await?;
+    if done {
+        print(&said)?
+    } else {
+        say(&said)
+    }
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 async fn projections(json: bool) -> anyhow::Result<()> {

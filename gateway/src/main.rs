@@ -1,6 +1,7 @@
 //! The binary `apptremind`: HTTP API, command line, and the roles behind them.
 
 mod cli;
+mod dead_letters;
 mod demo;
 mod events;
 mod http;

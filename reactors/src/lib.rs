@@ -6,6 +6,7 @@
 
 mod account;
 mod agreed;
+mod dead_letters;
 mod dispatcher;
 mod expirer;
 mod hosts;
@@ -27,6 +28,7 @@ mod work;
 use std::{sync::Arc, time::Duration};
 
 use commands::{Commands, identity::Resets};
+pub use dead_letters::{DeadLetter, DeadLetters, Retried};
 use domain::{AppointmentId, InvitationId, ResetId};
 pub use ics::{GuestCalendar, staff_calendar};
 pub use mail::TemplateError;

@@ -117,7 +117,8 @@ pub(crate) const fn state_after(event: &NotificationEvent) -> &'static str {
         NotificationEvent::ReminderRequested { .. }
         | NotificationEvent::Requested { .. }
         | NotificationEvent::AccountMailRequested { .. }
-        | NotificationEvent::Deferred { .. } => "pending",
+        | NotificationEvent::Deferred { .. }
+        | NotificationEvent::Retried {} => "pending",
         NotificationEvent::Delivered {} => "delivered",
         // What the provider could not bring is as lost as what it did not take.
         NotificationEvent::Undelivered { .. } => "failed",

@@ -61,6 +61,18 @@ impl Notification {
 }
 
 impl Notification {
+    /// What was given up may be tried once more.
+    fn retry(&self) -> Result<Vec<NotificationEvent>, NotificationError> {
+        match self {
+            Self::Unrequested => Err(NotificationError::NotFound),
+            Self::Pending | Self::Due => Ok(vec![]),
+            Self::Ended { outcome: Outcome::Failed | Outcome::Undelivered } => {
+                Ok(vec![NotificationEvent::Retried {}])
+            }
+            Self::Ended { outcome } => Err(NotificationError::Ended { outcome: *outcome }),
+        }
+    }
+
     /// What a provider says of a message that it has taken, or may have.
     fn once_sent(
         &self,
@@ -138,6 +150,7 @@ impl Decide for Notification {
             }
             NotificationCommand::RecordFailure { attempt, reason } => self
                 .unless_ended(Some(Outcome::Failed), NotificationEvent::Failed { attempt, reason }),
+            NotificationCommand::Retry => self.retry(),
             NotificationCommand::RecordUncertain { attempt, reason } => self.unless_ended(
                 Some(Outcome::Uncertain),
                 NotificationEvent::BecameUncertain { attempt, reason },
@@ -157,7 +170,9 @@ impl Decide for Notification {
             NotificationEvent::ReminderRequested { .. }
             | NotificationEvent::Requested { .. }
             | NotificationEvent::AccountMailRequested { .. } => Self::Pending,
-            NotificationEvent::FellDue {} | NotificationEvent::Deferred { .. } => Self::Due,
+            NotificationEvent::FellDue {}
+            | NotificationEvent::Deferred { .. }
+            | NotificationEvent::Retried {} => Self::Due,
             NotificationEvent::Skipped { .. } => ended(Outcome::Skipped),
             NotificationEvent::Sent { .. } => ended(Outcome::Sent),
             NotificationEvent::Delivered {} => ended(Outcome::Delivered),

@@ -25,6 +25,8 @@ pub enum NotificationCommand {
     RecordRetry { attempt: u32, reason: String, next_at: Timestamp },
     /// It will not be sent.
     RecordFailure { attempt: u32, reason: String },
+    /// A person wants it tried once more.
+    Retry,
     /// Nobody knows whether the provider took it.
     RecordUncertain { attempt: u32, reason: String },
     /// It is of no use any more: the visit changed, or the reason says why.

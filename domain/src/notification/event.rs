@@ -43,6 +43,8 @@ pub enum NotificationEvent {
     Deferred { attempt: u32, reason: String, next_at: Timestamp },
     /// It was given up.
     Failed { attempt: u32, reason: String },
+    /// A person wants it tried once more.
+    Retried {},
     /// Nobody knows whether the provider took it; it is not sent again.
     BecameUncertain { attempt: u32, reason: String },
     /// It is of no use any more: the visit changed, or the reason says why.
@@ -65,6 +67,7 @@ event_types!(NotificationEvent {
     Undelivered => "notification.undelivered.v1",
     Deferred => "notification.deferred.v1",
     Failed => "notification.failed.v1",
+    Retried => "notification.retried.v1",
     BecameUncertain => "notification.uncertain.v1",
     Cancelled => "notification.cancelled.v1",
     Expired => "notification.expired.v1",

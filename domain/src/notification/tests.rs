@@ -271,6 +271,21 @@ fn a_provider_may_say_later_whether_it_arrived() {
 }
 
 #[test]
+fn what_failed_may_be_tried_once_more_and_nothing_else() {
+    let failed = || NotificationEvent::Failed { attempt: 1, reason: "smtp_550".into() };
+    given(vec![NotificationEvent::FellDue {}, failed()])
+        .when(NotificationCommand::Retry)
+        .then_expect_events(vec![NotificationEvent::Retried {}]);
+    let sent = NotificationEvent::Sent { attempt: 2, receipt: None };
+    given(vec![NotificationEvent::FellDue {}, failed(), NotificationEvent::Retried {}, sent])
+        .when(NotificationCommand::Retry)
+        .then_expect_error(NotificationError::Ended { outcome: Outcome::Sent });
+    given(vec![NotificationEvent::Cancelled { reason: None }])
+        .when(NotificationCommand::Retry)
+        .then_expect_error(NotificationError::Ended { outcome: Outcome::Cancelled });
+}
+
+#[test]
 fn what_was_uncertain_may_turn_out_to_have_arrived() {
     let uncertain = |then| {
         let reason = String::from("sms_timeout");

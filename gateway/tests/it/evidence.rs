@@ -120,3 +120,49 @@ async fn a_try_whose_sender_was_killed_is_there_too() {
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_listed_shown_tried_again_and_dropped() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
+    stand.mail.fault(Fault::NoSuchMailbox, 2).await;
+    let mut ids = vec![];
+    for n in [300, 600] {
+        let id = text(&salon.book(0, start_in(n)).await.expect(201)["appointment_id"]);
+        until(&salon, &id, "confirmation", "failed").await;
+        ids.push(id);
+    }
+    let run = |arguments: &[&str]| {
+        let all: Vec<&str> = ["dead-letters"].iter().chain(arguments).copied().collect();
+        stand.addresses.run(&all)
+    };
+    let (code, said) = run(&["list", "--json"]);
+    assert_eq!(code, 0);
+    let letters: Vec<Value> = serde_json::from_str(&said).unwrap();
+    let [first, second] = &letters[..] else { panic!("{said}") };
+    assert_eq!(first["consumer"], "notify-email");
+    assert!(text(&first["reason"]).contains("550"), "{first}");
+    let (first, second) = (text(&first["id"]), text(&second["id"]));
+    assert!(run(&["list"]).1.contains(&first));
+    assert!(run(&["show", &first]).1.contains("consumer  notify-email"));
+    assert_eq!(run(&["retry", &first]).0, 0);
+    let sent = until(&salon, &ids[0], "confirmation", "sent").await;
+    let steps = evidence(&salon, &sent).await;
+    assert!(kinds(&steps).contains(&"notification.retried.v1".to_owned()), "{steps}");
+    assert_eq!(run(&["retry", &first]).0, 1, "it is gone");
+    // A visit that has begun needs no confirmation.
+    stand
+        .database
+        .execute("UPDATE notification SET expires_at = now() WHERE state = 'failed'")
+        .await;
+    assert_eq!(run(&["retry", &second]).0, 1);
+    assert_eq!(run(&["drop", &second]).0, 0);
+    assert_eq!(run(&["drop", &second]).0, 1);
+    assert_eq!(run(&["list", "--json"]).1.trim(), "[]");
+    until(&salon, &ids[1], "confirmation", "failed").await;
+    assert_eq!(stand.mail.messages().await.len(), 1);
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}

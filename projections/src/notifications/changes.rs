@@ -124,6 +124,7 @@ impl Changes for NotificationsChanges {
                 return self.plan(id, fact, plan.into(), fate);
             }
             NotificationEvent::FellDue {} => status("offered"),
+            NotificationEvent::Retried {} => status("pending"),
             NotificationEvent::Sent { attempt, receipt } => {
                 let (provider, provider_id) = receipt.map(|r| (r.provider, r.provider_id)).unzip();
                 let sent_at = Some(fact.occurred_at);

@@ -35,7 +35,7 @@ struct Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step =
-        (0..7_u8, 0..4_u8, 0..10_u8).prop_map(|(room, thing, what)| Step { room, thing, what });
+        (0..7_u8, 0..4_u8, 0..11_u8).prop_map(|(room, thing, what)| Step { room, thing, what });
     prop::collection::vec(step, 20..60)
 }
 
@@ -177,6 +177,7 @@ impl World {
             (true, 5) => NotificationEvent::Cancelled { reason: Some(reason) },
             (true, 6) => NotificationEvent::Expired {},
             (true, 7) => NotificationEvent::Delivered {},
+            (true, 9) => NotificationEvent::Retried {},
             (true, 8) => NotificationEvent::Undelivered { reason },
             (true, _) => NotificationEvent::FellDue {},
         };

@@ -127,6 +127,7 @@ async fn note(
         | NotificationEvent::AccountMailRequested { .. }
         | NotificationEvent::Skipped { .. }
         | NotificationEvent::FellDue {}
+        | NotificationEvent::Retried {}
         | NotificationEvent::Delivered {}
         | NotificationEvent::Undelivered { .. }
         | NotificationEvent::Expired {} => return Ok(()),

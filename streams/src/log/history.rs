@@ -4,6 +4,7 @@ use domain::BusinessId;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::{PgExecutor, Row};
+use uuid::Uuid;
 
 use super::{COLUMNS, Histories, Recorded, StreamKey, from_row, load::by_stream};
 
@@ -72,4 +73,17 @@ pub async fn stream(
         Ok(Entry { event: from_row(row)?, recorded_at: recorded_at.to_jiff() })
     };
     rows.iter().map(entry).collect()
+}
+
+/// One event, whosever it is: for the operator. Events are not found quickly by their id: the log is read.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn event(
+    executor: impl PgExecutor<'_>,
+    event_id: Uuid,
+) -> Result<Option<Recorded>, sqlx::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM events e WHERE e.event_id = $1");
+    let row = sqlx::query(&sql).bind(event_id).fetch_optional(executor).await?;
+    row.as_ref().map(from_row).transpose()
 }

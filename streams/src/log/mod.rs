@@ -17,7 +17,7 @@ pub use customers::{GuestAddress, KnownCustomer};
 pub use error::{CommitError, is_unavailable};
 pub(crate) use fact::STORED;
 pub use fact::{Fact, Stored};
-pub use history::{Entry, as_of, stream};
+pub use history::{Entry, as_of, event, stream};
 pub use load::{Histories, Loaded};
 pub use places::{PlaceKey, Standing, StandingVisit, TakenPlace};
 pub(crate) use recorded::{COLUMNS, from_row};
