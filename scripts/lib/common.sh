@@ -29,10 +29,10 @@ show_log_end() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# need_disk FOLDER: the first build takes 5 GB, where it goes; running takes 1 GB.
+# need_disk FOLDER: the first build takes 7 GB, where it goes; running takes 1 GB.
 need_disk() {
   local free needed=1
-  if [ "$1" = "$ROOT" ] && [ ! -e "${CARGO_TARGET_DIR:-$ROOT/target}/debug/apptremind" ]; then needed=5; fi
+  if [ "$1" = "$ROOT" ] && [ ! -e "${CARGO_TARGET_DIR:-$ROOT/target}/debug/apptremind" ]; then needed=7; fi
   free=$(df -Pk "$1" | awk 'NR == 2 { print $4 }')
   if [ "${free:-0}" -lt $((needed * 1048576)) ]; then
     die "the disk that holds $1 has only $((${free:-0} / 1024)) MB free; this takes $needed GB." \

@@ -48,14 +48,14 @@ impl Edge {
         let page = Page::of(request.uri().path());
         let cors = self.cors(request.method(), request.headers());
         // A preflight asks for nothing else.
-        let preflight = request.method() == Method::OPTIONS && cors.is_some();
-        let answered = if preflight {
+        let answered = if request.method() == Method::OPTIONS {
             Either::Left(ready(Body::empty().into_response()))
         } else {
             Either::Right(self.answered(request, next))
         };
         answered.map(move |mut response| {
             let headers = response.headers_mut();
+            // For all that is added here and in `context`, so that the map grows once.
             headers.reserve(8);
             // Behind what the handler says itself, as that an answer varies with how it may be encoded.
             match cors {

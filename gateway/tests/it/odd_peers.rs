@@ -181,15 +181,15 @@ async fn requests_that_wait_for_a_stopped_owner_are_booked_once() {
     let first = stand.serve().await;
     let second = Process::start(&stand.addresses, &["gateway"]).await;
     met([&first, &second]).await;
-    let salons = join_all((0..4).map(|_| async { Salon::open(&first.client(), 4).await })).await;
+    // Each is as likely the one's as the other's: of so many the second has some.
+    let salons = join_all((0..16).map(|_| async { Salon::open(&first.client(), 1).await })).await;
     let start = start_in(60);
     second.signal("-STOP");
-    let wanted = salons.iter().flat_map(|salon| (0..4).map(move |staff| (salon, staff)));
-    let booked = join_all(wanted.map(|(salon, staff)| salon.book(staff, start))).await;
+    let booked = join_all(salons.iter().map(|salon| salon.book(0, start))).await;
     for answer in booked {
         answer.expect(201);
     }
-    assert!(forwarded(&first, "unanswered").await >= 4.0, "some were asked of the stopped one");
+    assert!(forwarded(&first, "unanswered").await >= 1.0, "some were asked of the stopped one");
     second.signal("-CONT");
     met([&first, &second]).await;
     // What had been sent to it is past its deadline, and everything is taken.
@@ -201,7 +201,7 @@ async fn requests_that_wait_for_a_stopped_owner_are_booked_once() {
     }
     stand.addresses.caught_up().await;
     for salon in &salons {
-        assert_eq!(agenda(salon).await.len(), 4);
+        assert_eq!(agenda(salon).await.len(), 1);
     }
     stand.addresses.assert_healthy();
 }
