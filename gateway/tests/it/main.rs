@@ -18,6 +18,7 @@ mod cluster;
 mod customers;
 mod evidence;
 mod explain;
+mod fairness;
 mod faults;
 mod host_notices;
 mod identity;

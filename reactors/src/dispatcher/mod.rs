@@ -1,10 +1,12 @@
 //! Hands out what falls due, and takes back what got stuck.
 
+mod due;
+
 use std::{sync::Arc, time::Duration};
 
 use domain::{
     Decide, NotificationId,
-    notification::{NotificationCommand, NotificationEvent},
+    notification::{Channel, NotificationCommand, NotificationEvent},
 };
 use futures::StreamExt;
 use sqlx::Connection;
@@ -26,7 +28,6 @@ const JOB: &str = "dispatch-reminders";
 const TICK: Duration = Duration::from_millis(250);
 /// A round that takes longer has lost its server.
 const PATIENCE: Duration = Duration::from_secs(120);
-const BATCH: i64 = 500;
 /// Sends at once when the broker is away and this process sends itself.
 const DIRECT: usize = 8;
 
@@ -76,19 +77,25 @@ impl Dispatcher {
     async fn tick(&self, connection: &mut sqlx::PgConnection) -> Result<bool, BoxError> {
         // Read without locks and before any write; the streams' expected sequences tell whether
         // somebody else was faster.
-        let sql = format!(
-            "SELECT {} FROM notification
-              WHERE (state = 'pending' AND next_at <= now())
-                 OR (state IN ('offered', 'sending') AND lease_until <= now())
-              ORDER BY next_at LIMIT $1",
-            work::COLUMNS
-        );
-        let rows = sqlx::query(&sql).bind(BATCH).fetch_all(&mut *connection).await?;
-        let found = rows.iter().map(work::from_row).collect::<Result<Vec<_>, _>>()?;
-        if found.is_empty() {
-            return Ok(false);
+        let lapsed = due::lapsed(connection).await?;
+        let mut more = !lapsed.is_empty();
+        self.work_on(connection, lapsed).await?;
+        for channel in Channel::ALL {
+            let (found, crowded) = due::of(connection, channel).await?;
+            self.work_on(connection, found).await?;
+            more |= crowded;
         }
-        let full = found.len() as i64 == BATCH;
+        Ok(more)
+    }
+
+    async fn work_on(
+        &self,
+        connection: &mut sqlx::PgConnection,
+        found: Vec<Work>,
+    ) -> Result<(), BoxError> {
+        if found.is_empty() {
+            return Ok(());
+        }
         let offered = match self.settle(connection, found.clone()).await {
             Ok(offered) => offered,
             Err(CommitError::Conflict) => self.one_by_one(connection, found).await?,
@@ -96,7 +103,7 @@ impl Dispatcher {
         };
         self.log.nudge();
         self.hand_out(offered).await;
-        Ok(full)
+        Ok(())
     }
 
     /// Somebody was faster with one of them: the others need not wait for it.

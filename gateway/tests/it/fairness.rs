@@ -1,0 +1,60 @@
+//! Many messages of one business beside few of another.
+
+use jiff::SignedDuration;
+use serde_json::json;
+use testkit::eventually;
+
+use crate::{
+    reminders::only_guests_are_told,
+    salon::{Salon, start_in},
+    stand::Stand,
+};
+
+/// More than are handed out at a time.
+const MANY: i64 = 1_300;
+const FEW: i64 = 10;
+
+async fn fill(salon: &Salon, visits: i64) {
+    only_guests_are_told(salon).await;
+    salon.set(&json!({"reminder_offsets_minutes": [60]})).await;
+    let start = start_in(3_000);
+    for n in 0..visits {
+        salon.book(0, start + SignedDuration::from_mins(n * 5)).await.expect(201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_many_messages_of_one_business_do_not_hold_up_the_few_of_another() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let client = process.client();
+    let (many, few) = tokio::join!(Salon::open(&client, 1), Salon::open(&client, 1));
+    tokio::join!(fill(&many, MANY), fill(&few, FEW));
+    let sent = async || stand.mail.messages().await.len() as i64;
+    let all = MANY + FEW;
+    eventually("everything is confirmed", async || (sent().await == all).then_some(())).await;
+    // Those of the one have been due for longer.
+    let due = format!(
+        "UPDATE notification SET next_at = now() - CASE business_id WHEN '{}'::uuid
+             THEN interval '1 hour' ELSE interval '0' END WHERE state = 'pending'",
+        many.business_id.trim_start_matches("biz_")
+    );
+    stand.database.execute(&due).await;
+    eventually("everybody is reminded", async || (sent().await == 2 * all).then_some(())).await;
+    let ids = format!(
+        "SELECT 'ntf_' || replace(notification_id::text, '-', '') FROM notification
+          WHERE kind = 'reminder' AND business_id = '{}'::uuid",
+        few.business_id.trim_start_matches("biz_")
+    );
+    let own = stand.database.texts(&ids).await;
+    let mails = stand.mail.messages().await;
+    let places = mails.iter().skip(usize::try_from(all).unwrap()).enumerate();
+    let places: Vec<usize> = places
+        .filter(|(_, mail)| own.iter().any(|id| mail.message_id.starts_with(id)))
+        .map(|(place, _)| place)
+        .collect();
+    assert_eq!(places.len() as i64, FEW);
+    assert!(places.iter().all(|place| *place < 500), "{places:?}");
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
