@@ -69,8 +69,15 @@ impl System {
     pub(crate) fn notifier(&self, settings: Settings) -> anyhow::Result<Arc<reactors::Notifier>> {
         let links = Arc::new(Self::manage_urls(&settings)?);
         let timing = reactors::Timing::default();
-        let log = self.log.clone();
-        Ok(Arc::new(reactors::Notifier::try_new(log, settings.smtp, settings.sms, links, timing)?))
+        let (log, rates) = (self.log.clone(), settings.send_rates);
+        Ok(Arc::new(reactors::Notifier::try_new(
+            log,
+            settings.smtp,
+            settings.sms,
+            links,
+            rates,
+            timing,
+        )?))
     }
 }
 

@@ -9,6 +9,7 @@ mod agreed;
 mod dead_letters;
 mod dispatcher;
 mod expirer;
+mod gauges;
 mod hosts;
 mod housekeeping;
 mod ics;
@@ -32,7 +33,7 @@ pub use dead_letters::{DeadLetter, DeadLetters, Retried};
 use domain::{AppointmentId, InvitationId, ResetId};
 pub use ics::{GuestCalendar, staff_calendar};
 pub use mail::TemplateError;
-pub use notifier::{Notifier, record_delivery};
+pub use notifier::{Notifier, SendRates, record_delivery};
 pub use sms::{Sms, Twilio, TwilioError, TwilioStatus, Webhook, WebhookError};
 pub use smtp::{Smtp, SmtpAddressError};
 use streams::{broker::Broker, consumer, log::Log};
@@ -98,6 +99,7 @@ pub async fn schedule(
         replanner.run(stop.clone()),
         expirer.run(stop.clone()),
         offerer.run(stop.clone()),
+        gauges::run(database.clone(), stop.clone()),
         housekeeping::run(database, stop),
     );
     notifier.drain().await;

@@ -13,6 +13,8 @@ pub(crate) struct Refusal {
     pub(crate) reason: String,
     /// In the provider's words.
     pub(crate) answer: String,
+    /// It is not about this message: the provider is not reached, or takes nothing from anybody.
+    pub(crate) down: bool,
     /// Not before this, where the provider says so.
     pub(crate) not_before: Option<Duration>,
 }

@@ -124,7 +124,7 @@ impl Smtp {
     pub(crate) async fn prepare(&self, message: &Message) -> Result<Ready, Refusal> {
         match tokio::time::timeout(PREPARE, self.connect(message)).await {
             Ok(Ok(connection)) => Ok(Ready(connection)),
-            Ok(Err(error)) => Err(refusal(&error)),
+            Ok(Err((stage, error))) => Err(refusal(stage, &error)),
             Err(_elapsed) => Err(timed_out()),
         }
     }
@@ -132,7 +132,20 @@ impl Smtp {
     async fn connect(
         &self,
         message: &Message,
-    ) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
+    ) -> Result<AsyncSmtpConnection, (Stage, lettre::transport::smtp::Error)> {
+        let mut connection = self.meet().await.map_err(|error| (Stage::Meeting, error))?;
+        let envelope = message.envelope();
+        let ours = |error| (Stage::Message, error);
+        let from = MailFrom::new(envelope.from().cloned(), vec![]);
+        connection.command(from).await.map_err(ours)?;
+        for to in envelope.to() {
+            connection.command(Rcpt::new(to.clone(), vec![])).await.map_err(ours)?;
+        }
+        Ok(connection)
+    }
+
+    /// All that is the same for every message.
+    async fn meet(&self) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
         let hello = ClientId::Domain(self.from.email.domain().to_owned());
         let tls = || TlsParameters::new(self.host.clone());
         let implicit = if self.implicit_tls { Some(tls()?) } else { None };
@@ -150,13 +163,17 @@ impl Smtp {
         if let Some(credentials) = &self.credentials {
             connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
         }
-        let envelope = message.envelope();
-        connection.command(MailFrom::new(envelope.from().cloned(), vec![])).await?;
-        for to in envelope.to() {
-            connection.command(Rcpt::new(to.clone(), vec![])).await?;
-        }
         Ok(connection)
     }
+}
+
+/// How far a conversation was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Greeting, TLS, signing in.
+    Meeting,
+    /// Sender, recipients, and what is sent.
+    Message,
 }
 
 /// Some clients enter an invitation that is one of the alternatives, others only show what is attached.
@@ -177,12 +194,12 @@ impl Ready {
         let mut connection = self.0;
         let sent = tokio::time::timeout(HAND_OVER, async {
             if let Err(error) = connection.command(Data).await {
-                return Err(HandOver::Refused(refusal(&error)));
+                return Err(HandOver::Refused(refusal(Stage::Message, &error)));
             }
             // A clear refusal is one; anything else leaves open whether the server has it.
             connection.message(message).await.map_err(|error| {
                 if error.is_transient() || error.is_permanent() {
-                    HandOver::Refused(refusal(&error))
+                    HandOver::Refused(refusal(Stage::Message, &error))
                 } else {
                     unknown(error.to_string())
                 }
@@ -212,21 +229,26 @@ impl Ready {
 
 fn timed_out() -> Refusal {
     let answer = "no answer in time".to_owned();
-    Refusal { permanent: false, reason: "smtp_timeout".to_owned(), answer, not_before: None }
+    let reason = "smtp_timeout".to_owned();
+    Refusal { permanent: false, reason, answer, down: true, not_before: None }
 }
 
 fn unknown(answer: String) -> HandOver {
     HandOver::Unknown { reason: "connection_lost_after_hand_over".to_owned(), answer }
 }
 
-fn refusal(error: &lettre::transport::smtp::Error) -> Refusal {
+/// Whoever is refused before they said what they want may be taken later: an operator has a password to mend.
+fn refusal(stage: Stage, error: &lettre::transport::smtp::Error) -> Refusal {
     let reason = match error.status() {
         Some(code) => format!("smtp_{code}"),
         None if error.is_timeout() => "smtp_timeout".to_owned(),
         None => "smtp_unreachable".to_owned(),
     };
     let answer = error.to_string();
-    Refusal { permanent: error.is_permanent(), reason, answer, not_before: None }
+    let permanent = error.is_permanent() && stage == Stage::Message;
+    let busy = error.status().is_some_and(|code| code.to_string() == "421");
+    let down = stage == Stage::Meeting || error.status().is_none() || busy;
+    Refusal { permanent, reason, answer, down, not_before: None }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     AppointmentId, BusinessId, NotificationId,
-    notification::{Notification, NotificationEvent, Outcome},
+    notification::{Channel, Notification, NotificationEvent, Outcome},
 };
 use jiff::Timestamp;
 use sqlx::{PgConnection, PgExecutor, Row, postgres::PgRow};
@@ -13,6 +13,8 @@ use streams::{
     log::{CommitError, Log, StreamKey, UnitOfWork},
 };
 use uuid::Uuid;
+
+use crate::notifier::Offer;
 
 /// One message and where it stands.
 #[derive(Debug, Clone)]
@@ -87,8 +89,8 @@ impl Work {
     pub(crate) fn notification(&self) -> Notification {
         let ended = |outcome| Notification::Ended { outcome };
         match self.state.as_str() {
-            // After a try it waits for the next: its time has come already.
-            "pending" if self.attempts == 0 => Notification::Pending,
+            // After a try, or when its provider was not to be asked, its time has come already.
+            "pending" if self.attempts == 0 && self.offers == 0 => Notification::Pending,
             "sent" => ended(Outcome::Sent),
             "delivered" => ended(Outcome::Delivered),
             "failed" => ended(Outcome::Failed),
@@ -98,6 +100,12 @@ impl Work {
             "skipped" => ended(Outcome::Skipped),
             _ => Notification::Due,
         }
+    }
+
+    /// `None` for a channel that this build does not know.
+    pub(crate) fn offer(&self) -> Option<Offer> {
+        let channel = Channel::named(&self.channel)?;
+        Some(Offer { id: self.notification_id, channel, business_id: self.business_id })
     }
 
     pub(crate) fn append(&self, events: Vec<NotificationEvent>) -> Append {

@@ -6,13 +6,13 @@ mod sms;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use commands::identity::Cost;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 pub(crate) use limits::{HttpLimits, RateLimits};
-use reactors::{Sms, Smtp};
+use reactors::{SendRates, Sms, Smtp};
 pub(crate) use reader::{Effective, Secret, SettingsError};
 use reader::{PREFIX, Reader};
 use url::Url;
@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) smtp: Smtp,
     /// Who sends text messages; the gateway knows them, too, since they tell it what became of them.
     pub(crate) sms: Arc<Sms>,
+    /// How much is sent at most, by mail and by text.
+    pub(crate) send_rates: [SendRates; 2],
     pub(crate) http_host: String,
     pub(crate) http_port: u16,
     /// Where guests reach the API, without a slash at its end: links in mails begin with it.
@@ -131,6 +133,7 @@ impl Settings {
         let http_port = reader.number("HTTP_PORT", 8_080, 0, u16::MAX);
         let public_url = public_url(reader, http_port);
         let sms = sms::sms(reader, &http_host, &public_url);
+        let send_rates = ["MAIL", "SMS"].map(|channel| send_rates(reader, channel));
         let base_domain = base_domain(reader);
         let admin_host = reader.text("ADMIN_HOST", "127.0.0.1");
         let admin_port = reader.number("ADMIN_PORT", 9_090, 0, u16::MAX);
@@ -168,6 +171,7 @@ impl Settings {
                 nats_replicas,
                 smtp,
                 sms: Arc::new(sms),
+                send_rates,
                 http_host,
                 http_port,
                 public_url,
@@ -236,6 +240,13 @@ fn smtp(reader: &mut Reader) -> Option<Smtp> {
             reader.wrong(name, error);
         })
         .ok()
+}
+
+/// 0 is no limit.
+fn send_rates(reader: &mut Reader, channel: &str) -> SendRates {
+    let mut rate =
+        |what: &str| NonZeroU32::new(reader.number(&format!("{channel}_{what}"), 0, 0, 1_000_000));
+    SendRates { a_second: rate("PER_SECOND"), a_minute_each: rate("PER_MINUTE_EACH") }
 }
 
 fn public_url(reader: &mut Reader, http_port: u16) -> String {

@@ -1,6 +1,7 @@
 //! The whole system, as its users meet it: the real binary on real servers.
 #![cfg(test)]
 
+mod alerts;
 mod api_document;
 mod appointments;
 mod approval;

@@ -364,3 +364,50 @@ async fn quiet_hours_and_what_a_service_wants_decide_when_and_how_guests_are_rem
     tokio::time::timeout(Duration::from_secs(60), stand.addresses.caught_up()).await.unwrap();
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_fails_everything_is_left_alone_and_no_try_is_spent_on_it() {
+    let (stand, provider) = by_webhook().await;
+    let process = stand.serve().await;
+    let salon = salon(&process).await;
+    let start = start_in(300);
+    let at = |n: i64| start + SignedDuration::from_mins(n * 5);
+    for n in 0..5 {
+        provider.fails(Fault::Status(500, "out of order"));
+        let id = book(&salon, at(n), &by_phone()).await;
+        deferred(&salon, &id, "sms_500").await;
+    }
+    let waits = book(&salon, at(6), &by_phone()).await;
+    let postponed = "apptremind_notifications_postponed_total";
+    testkit::eventually("it waits", async || (process.metric(postponed).await > 0.0).then_some(()))
+        .await;
+    assert_eq!(provider.asked().len(), 5);
+    // After a while one sees whether it works, and it does.
+    let sent = until(&salon, &waits, "confirmation", "sent").await;
+    assert_eq!(sent["attempts"], 1);
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_business_sends_more_texts_in_a_minute_than_the_operator_allows() {
+    let (mut stand, provider) = by_webhook().await;
+    stand.addresses.set("SMS_PER_MINUTE_EACH", "3");
+    let process = stand.serve().await;
+    let salon = salon(&process).await;
+    let start = start_in(300);
+    for n in 0..4 {
+        book(&salon, start + SignedDuration::from_mins(n * 5), &by_phone()).await;
+    }
+    let other = self::salon(&process).await;
+    let id = book(&other, start, &by_phone()).await;
+    until(&other, &id, "confirmation", "sent").await;
+    testkit::eventually("three and the other's", async || {
+        (provider.asked().len() == 4).then_some(())
+    })
+    .await;
+    let waiting = "SELECT kind FROM notification WHERE state = 'pending' AND kind = 'confirmation'
+                      AND next_at > now()";
+    testkit::eventually("the fourth waits", async || stand.database.texts(waiting).await.pop())
+        .await;
+}

@@ -181,8 +181,8 @@ impl Dispatcher {
         let notifier = Arc::clone(&self.notifier);
         tokio::spawn(async move {
             let _turn = turn;
-            let sends =
-                futures::stream::iter(left).map(|work| notifier.start(work.notification_id));
+            let offers = left.into_iter().filter_map(|work| work.offer());
+            let sends = futures::stream::iter(offers).map(|offer| notifier.start(offer));
             sends.for_each_concurrent(DIRECT, async |send| drop(send.await)).await;
         });
     }

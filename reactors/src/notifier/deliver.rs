@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use domain::{
     NotificationId, StaffId,
     appointment::{Appointment, Visit},
@@ -12,7 +14,7 @@ use streams::{
 };
 use uuid::Uuid;
 
-use super::Notifier;
+use super::{Notifier, Offer, gate::Gate};
 use crate::{
     GuestCalendar,
     hosts::Addresses,
@@ -63,24 +65,52 @@ impl Outgoing {
 impl Notifier {
     /// Sends an offered message, unless somebody else took it. Never fails: what cannot be recorded
     /// now is found again when its lease ends.
-    pub(crate) async fn deliver(&self, id: NotificationId) {
-        if let Err(error) = self.try_deliver(id).await {
+    pub(crate) async fn deliver(&self, offer: Offer) {
+        let (id, gate) = (offer.id, self.gate(offer.channel));
+        let done = match gate.pass(offer.business_id) {
+            Ok(()) => self.try_deliver(id, gate).await,
+            Err(wait) => self.postpone(id, wait).await.map_err(Into::into),
+        };
+        if let Err(error) = done {
             tracing::warn!(notification = %id, %error, "a send was left to its lease");
         }
     }
 
-    async fn try_deliver(&self, id: NotificationId) -> Result<(), BoxError> {
+    /// The provider is not asked now. That is no try.
+    async fn postpone(&self, id: NotificationId, wait: Duration) -> Result<(), sqlx::Error> {
+        // Up to a tenth longer, so that they do not return together.
+        let wait = wait.mul_f64(1.0 + rand::random::<f64>() / 10.0);
+        sqlx::query(
+            "UPDATE notification
+                SET state = 'pending', lease_until = NULL,
+                    next_at = least(now() + $2 * interval '1 second', expires_at)
+              WHERE notification_id = $1 AND state = 'offered'",
+        )
+        .bind(id.uuid())
+        .bind(wait.as_secs_f64())
+        .execute(self.log.database().system())
+        .await?;
+        metrics::counter!("apptremind_notifications_postponed_total").increment(1);
+        Ok(())
+    }
+
+    async fn try_deliver(&self, id: NotificationId, gate: &Gate) -> Result<(), BoxError> {
         // Longer than its lease nobody may be at it, whatever does not answer.
-        let ready = tokio::time::timeout(self.timing.send_lease, self.get_ready(id)).await??;
+        let ready =
+            tokio::time::timeout(self.timing.send_lease, self.get_ready(id, gate)).await??;
         match ready {
-            Some((taken, outgoing)) => self.hand_over(&taken, outgoing).await,
+            Some((taken, outgoing)) => self.hand_over(&taken, outgoing, gate).await,
             None => Ok(()),
         }
     }
 
     /// Takes the message and does all that comes before the hand-over, of a mail as far as RCPT; `None`
     /// when there is nothing to hand over.
-    async fn get_ready(&self, id: NotificationId) -> Result<Option<(Taken, Outgoing)>, BoxError> {
+    async fn get_ready(
+        &self,
+        id: NotificationId,
+        gate: &Gate,
+    ) -> Result<Option<(Taken, Outgoing)>, BoxError> {
         let Some(taken) = self.take(id).await? else { return Ok(None) };
         let attempt = taken.work.attempts;
         let failed = |reason: &str| NotificationCommand::RecordFailure {
@@ -113,14 +143,19 @@ impl Notifier {
         match self.smtp.prepare(&message).await {
             Ok(ready) => Ok(Some((taken, Outgoing::Mail(Box::new((ready, message)))))),
             Err(refusal) => {
-                self.refused(&taken, refusal).await?;
+                self.refused(&taken, refusal, gate).await?;
                 Ok(None)
             }
         }
     }
 
     /// From here on the lease decides: without it nothing is handed over.
-    async fn hand_over(&self, taken: &Taken, outgoing: Outgoing) -> Result<(), BoxError> {
+    async fn hand_over(
+        &self,
+        taken: &Taken,
+        outgoing: Outgoing,
+        gate: &Gate,
+    ) -> Result<(), BoxError> {
         // A process that stops may not live to record the outcome: the next one sends instead.
         let id = taken.work.notification_id;
         if self.sends.is_closed() {
@@ -144,20 +179,29 @@ impl Notifier {
         };
         match handed_over {
             HandOver::Accepted { answer, receipt } => {
+                gate.works();
                 let late = clock::now().duration_since(taken.work.due_at).as_secs_f64();
-                metrics::histogram!("apptremind_notification_lateness_seconds").record(late);
+                let channel = taken.work.channel.clone();
+                metrics::histogram!("apptremind_notification_lateness_seconds", "channel" => channel)
+                    .record(late);
                 let sent = NotificationCommand::RecordSent { attempt, receipt: Some(receipt) };
                 self.record(taken, sent, Some(answer)).await
             }
-            HandOver::Refused(refusal) => self.refused(taken, refusal).await,
+            HandOver::Refused(refusal) => self.refused(taken, refusal, gate).await,
             HandOver::Unknown { reason, answer } => {
+                gate.fails();
                 let uncertain = NotificationCommand::RecordUncertain { attempt, reason };
                 self.record(taken, uncertain, Some(answer)).await
             }
         }
     }
 
-    async fn refused(&self, taken: &Taken, refusal: Refusal) -> Result<(), BoxError> {
+    async fn refused(&self, taken: &Taken, refusal: Refusal, gate: &Gate) -> Result<(), BoxError> {
+        if refusal.down {
+            gate.fails()
+        } else {
+            gate.works()
+        }
         let attempt = taken.work.attempts;
         let pause = (!refusal.permanent)
             .then(|| self.timing.retries.get(attempt.saturating_sub(1) as usize))

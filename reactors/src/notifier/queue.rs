@@ -8,15 +8,17 @@ use async_nats::{
         context::PublishAckFuture,
     },
 };
-use domain::{NotificationId, notification::Channel};
+use domain::notification::Channel;
 use futures::StreamExt;
 use streams::{BoxError, broker::Broker, topology};
 use tokio_util::sync::CancellationToken;
 
-use super::Notifier;
+use super::{Notifier, Offer};
 use crate::work::Work;
 
 const AT_ONCE: usize = 16;
+/// How often businesses are forgotten that have not sent of late.
+const FORGET: Duration = Duration::from_secs(60);
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// Puts offers into the work queue; answers how many of them, from the first, the broker took.
@@ -52,7 +54,12 @@ pub(crate) async fn publish(broker: &Broker, offers: &[Work]) -> usize {
 /// stalls holds up nobody else's messages.
 pub(crate) async fn run(broker: Broker, notifier: Arc<Notifier>, stop: CancellationToken) {
     let channels = Channel::ALL.map(|channel| take(channel, &broker, &notifier, &stop));
-    futures::future::join_all(channels).await;
+    let forgetting = async {
+        while stop.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
+            notifier.forget();
+        }
+    };
+    tokio::join!(futures::future::join_all(channels), forgetting);
     notifier.drain().await;
 }
 
@@ -114,14 +121,21 @@ async fn work(channel: Channel, broker: &Broker, notifier: &Arc<Notifier>) -> Re
     }
 }
 
+/// From `notify.<channel>.<business>`, and the message's id in it.
+fn offered(message: &Message) -> Option<Offer> {
+    let mut parts = message.subject.split('.').skip(1);
+    let channel = Channel::named(parts.next()?)?;
+    let business_id = parts.next()?.parse().ok()?;
+    let id = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
+    Some(Offer { id, channel, business_id })
+}
+
 /// Acknowledged whatever came of it: the row, not the message, says what is still to be done.
 async fn handle(notifier: &Arc<Notifier>, message: Message) {
-    let id =
-        std::str::from_utf8(&message.payload).ok().and_then(|t| t.parse::<NotificationId>().ok());
-    match id {
-        Some(id) => {
-            if let Err(error) = notifier.start(id).await {
-                tracing::error!(notification = %id, %error, "a send failed");
+    match offered(&message) {
+        Some(offer) => {
+            if let Err(error) = notifier.start(offer).await {
+                tracing::error!(notification = %offer.id, %error, "a send failed");
             }
         }
         None => tracing::error!(subject = %message.subject, "odd message in the work queue"),

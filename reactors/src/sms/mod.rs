@@ -51,6 +51,7 @@ impl Sms {
                 permanent: true,
                 reason: "no_sms_provider".to_owned(),
                 answer: "no provider of text messages is set".to_owned(),
+                down: false,
                 not_before: None,
             }),
             Self::Log => {
@@ -108,7 +109,8 @@ impl Answer {
     }
 
     fn refusal(&self, permanent: bool, reason: String) -> Refusal {
-        Refusal { permanent, reason, answer: self.said(), not_before: self.not_before }
+        let (down, not_before) = (self.status.is_server_error(), self.not_before);
+        Refusal { permanent, reason, answer: self.said(), down, not_before }
     }
 }
 
@@ -118,6 +120,7 @@ fn not_connected(error: &reqwest::Error) -> Option<Refusal> {
         permanent: false,
         reason: "sms_unreachable".to_owned(),
         answer: words(error),
+        down: true,
         not_before: None,
     })
 }

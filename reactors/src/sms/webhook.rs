@@ -105,7 +105,8 @@ impl Webhook {
 }
 
 fn refused(permanent: bool, reason: &str, answer: String) -> HandOver {
-    HandOver::Refused(Refusal { permanent, reason: reason.to_owned(), answer, not_before: None })
+    let (reason, down) = (reason.to_owned(), !permanent);
+    HandOver::Refused(Refusal { permanent, reason, answer, down, not_before: None })
 }
 
 #[cfg(test)]
