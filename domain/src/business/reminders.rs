@@ -62,7 +62,7 @@ impl QuietHours {
         // Where the clock skips the start the quiet begins behind the gap, and where the start comes twice
         // with the first of them: never later than the business wants it.
         let begins = date.at(hour, minute, 0, 0).to_zoned(zone.tz().clone()).ok()?.timestamp();
-        begins.checked_sub(SignedDuration::from_mins(1)).ok()
+        begins.checked_sub(SignedDuration::from_mins(1)).ok().map(|moved| moved.min(due_at))
     }
 
     pub(super) fn validate(self, fields: &mut Fields) {

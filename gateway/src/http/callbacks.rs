@@ -52,15 +52,13 @@ pub(crate) async fn twilio(
         let detail = "the signature is missing or does not fit";
         return Err(Problem::new(StatusCode::FORBIDDEN, "bad_signature", detail));
     }
-    // The id of a message and its version, as it was sent.
-    let id = id.split('.').next().and_then(|id| id.parse::<NotificationId>().ok());
-    let id = id.ok_or_else(Problem::not_found)?;
+    let tried = tried(&id).ok_or_else(Problem::not_found)?;
     if !form.contains_key("MessageStatus") {
         return Err(Problem::invalid_field("MessageStatus", "is needed"));
     }
     // What a later Twilio says and nobody knows here changes nothing.
     let Some(status) = Twilio::status(&form) else { return Ok(StatusCode::NO_CONTENT) };
-    let known = reactors::record_delivery(api.commands.log(), id, &status).await;
+    let known = reactors::record_delivery(api.commands.log(), tried, &status).await;
     match known {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => Err(Problem::not_found()),
@@ -69,4 +67,13 @@ pub(crate) async fn twilio(
             Err(Problem::store_unavailable())
         }
     }
+}
+
+/// The id of a message, its version and its try, as they were sent.
+fn tried(path: &str) -> Option<(NotificationId, u32)> {
+    let mut parts = path.split('.');
+    let id = parts.next()?.parse().ok()?;
+    let _version: u32 = parts.next()?.parse().ok()?;
+    let attempt = parts.next()?.parse().ok()?;
+    parts.next().is_none().then_some((id, attempt))
 }

@@ -68,7 +68,12 @@ impl Notifier {
     pub(crate) async fn deliver(&self, offer: Offer) {
         let (id, gate) = (offer.id, self.gate(offer.channel));
         let done = match gate.pass(offer.business_id) {
-            Ok(()) => self.try_deliver(id, gate).await,
+            Ok(()) => {
+                let done = self.try_deliver(id, gate).await;
+                // Whoever asked has said how it went.
+                gate.unasked();
+                done
+            }
             Err(wait) => self.postpone(id, wait).await.map_err(Into::into),
         };
         if let Err(error) = done {
@@ -121,7 +126,7 @@ impl Notifier {
             Prepared::Mail { mail, to } => (mail, to),
             Prepared::Text { body, to } => {
                 let id = format!("{}.{}", taken.work.notification_id, taken.work.version);
-                return Ok(Some((taken, Outgoing::Text(Text { id, to, body }))));
+                return Ok(Some((taken, Outgoing::Text(Text { id, attempt, to, body }))));
             }
             Prepared::CalledOff => {
                 self.record(&taken, NotificationCommand::Cancel { reason: None }, None).await?;
@@ -231,7 +236,8 @@ impl Notifier {
                RETURNING {}),
              noted AS (
                INSERT INTO notification_attempt (notification_id, attempt, business_id, taken_at)
-               SELECT notification_id, attempts, business_id, now() FROM taken)
+               SELECT notification_id, attempts, business_id, now() FROM taken
+               ON CONFLICT (notification_id, attempt) DO NOTHING)
              SELECT * FROM taken",
             work::COLUMNS
         );

@@ -60,32 +60,40 @@ impl Gate {
 
     /// Lets one pass, or says how long to wait.
     pub(crate) fn pass(&self, business_id: BusinessId) -> Result<(), Duration> {
-        self.limited(business_id)?;
         let mut breaker = self.lock();
         let now = Instant::now();
-        match *breaker {
-            Breaker::Closed { .. } => Ok(()),
-            Breaker::Open { until, .. } if now < until => Err(until - now),
-            Breaker::Open { pause, .. } => {
-                *breaker = Breaker::Probing { since: now, pause };
-                Ok(())
-            }
+        let pause = match *breaker {
+            Breaker::Closed { .. } => None,
+            Breaker::Open { until, .. } if now < until => return Err(until - now),
             // Whoever was to see has not come back: somebody else is.
-            Breaker::Probing { since, pause } if since.elapsed() > LONGEST => {
-                *breaker = Breaker::Probing { since: now, pause };
-                Ok(())
-            }
-            Breaker::Probing { .. } => Err(SHORTEST),
+            Breaker::Probing { since, .. } if since.elapsed() <= LONGEST => return Err(SHORTEST),
+            Breaker::Open { pause, .. } | Breaker::Probing { pause, .. } => Some(pause),
+        };
+        // Only what is sent counts for the rates.
+        self.limited(business_id)?;
+        if let Some(pause) = pause {
+            *breaker = Breaker::Probing { since: now, pause };
+        }
+        Ok(())
+    }
+
+    /// What was let through did not ask the provider after all: the next one is to see whether it works.
+    pub(crate) fn unasked(&self) {
+        let mut breaker = self.lock();
+        if let Breaker::Probing { pause, .. } = *breaker {
+            *breaker = Breaker::Open { until: Instant::now(), pause };
         }
     }
 
     fn limited(&self, business_id: BusinessId) -> Result<(), Duration> {
         let now = DefaultClock::default().now();
-        if let Some(each) = &self.each {
-            each.check_key(&business_id).map_err(|until| until.wait_time_from(now))?;
-        }
+        // That of all comes first: what it refuses is back in a second, what one business spends in vain is
+        // missing for a minute.
         if let Some(all) = &self.all {
             all.check().map_err(|until| until.wait_time_from(now))?;
+        }
+        if let Some(each) = &self.each {
+            each.check_key(&business_id).map_err(|until| until.wait_time_from(now))?;
         }
         Ok(())
     }
@@ -158,6 +166,19 @@ mod tests {
         tokio::time::advance(SHORTEST * 2).await;
         assert!(gate.pass(business(1)).is_ok());
         gate.works();
+        assert!(gate.pass(business(1)).is_ok() && gate.pass(business(1)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_asks_nothing_leaves_its_place_to_the_next() {
+        let gate = Gate::new(Channel::Sms, SendRates::default());
+        (0..FAILURES).for_each(|_| gate.fails());
+        tokio::time::advance(SHORTEST).await;
+        assert!(gate.pass(business(1)).is_ok() && gate.pass(business(1)).is_err());
+        gate.unasked();
+        assert!(gate.pass(business(1)).is_ok() && gate.pass(business(1)).is_err());
+        gate.works();
+        gate.unasked();
         assert!(gate.pass(business(1)).is_ok() && gate.pass(business(1)).is_ok());
     }
 

@@ -18,13 +18,13 @@ use crate::{
 /// Somebody else may write at the same moment.
 const TRIES: u32 = 5;
 
-/// Records whether a message arrived. False when there is no such message.
+/// Records whether a try of a message arrived. False when there is no such message.
 ///
 /// # Errors
 /// When Postgres does not answer.
 pub async fn record_delivery(
     log: &Log,
-    id: NotificationId,
+    (id, attempt): (NotificationId, u32),
     status: &TwilioStatus,
 ) -> Result<bool, BoxError> {
     let command = match status {
@@ -35,12 +35,12 @@ pub async fn record_delivery(
         }
     };
     for _ in 1..TRIES {
-        match try_record(log, id, command.clone()).await {
+        match try_record(log, (id, attempt), command.clone()).await {
             Err(CommitError::Conflict) => {}
             done => return Ok(done?),
         }
     }
-    Ok(try_record(log, id, command).await?)
+    Ok(try_record(log, (id, attempt), command).await?)
 }
 
 async fn find(log: &Log, id: NotificationId) -> Result<Option<Work>, sqlx::Error> {
@@ -49,10 +49,14 @@ async fn find(log: &Log, id: NotificationId) -> Result<Option<Work>, sqlx::Error
 
 async fn try_record(
     log: &Log,
-    id: NotificationId,
+    (id, attempt): (NotificationId, u32),
     command: NotificationCommand,
 ) -> Result<bool, CommitError> {
     let Some(row) = find(log, id).await? else { return Ok(false) };
+    // It was tried again since, or was not tried at all.
+    if row.attempts != attempt || row.state == "pending" || row.state == "offered" {
+        return Ok(true);
+    }
     let events = match row.notification().decide(command) {
         Ok(events) => events,
         // Told twice, or of what has ended otherwise: the first word stands.
@@ -76,6 +80,15 @@ async fn try_record(
     if updated.rows_affected() != 1 {
         return Err(CommitError::Conflict);
     }
+    // Its sender may not come to say so.
+    sqlx::query(
+        "UPDATE notification_attempt SET ended_at = now(), outcome = 'sent'
+          WHERE notification_id = $1 AND attempt = $2 AND ended_at IS NULL",
+    )
+    .bind(id.uuid())
+    .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+    .execute(writing.connection())
+    .await?;
     if state == "failed" {
         set_aside(&mut writing, &row, "the provider could not deliver it").await?;
     }

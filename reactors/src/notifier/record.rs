@@ -55,6 +55,15 @@ impl Notifier {
             && row.attempts == taken.work.attempts
             && matches!(command, NotificationCommand::RecordSent { .. });
         if !held && !known_late {
+            // A provider that told of its arrival was faster: who took it is still worth knowing.
+            if row.attempts == taken.work.attempts
+                && let NotificationCommand::RecordSent { attempt, receipt } = command
+            {
+                let sent = NotificationEvent::Sent { attempt, receipt };
+                let mut writing = self.log.begin_system().await?;
+                note(&mut writing, taken, &sent, answer).await?;
+                writing.commit().await?;
+            }
             tracing::info!(notification = %id, state = row.state, "an outcome came too late to count");
             return Ok(());
         }

@@ -53,7 +53,7 @@ pub(super) fn between<'a>(
         let again = Plan { round: work.round + 1, ..plan };
         match work.state.as_str() {
             // Its time is another, since hours are quiet now, or are no more.
-            "pending" if work.attempts == 0 && work.due_at != again.due_at => {
+            "pending" if work.attempts == 0 && work.due_at != again.due_at && work.due_at > now => {
                 difference.call_off.push(CalledOff { work, reason: Some(OTHER_POLICY) });
                 let late = again.due_at <= now;
                 difference.plan.push((again, late));
@@ -62,7 +62,8 @@ pub(super) fn between<'a>(
             _ => {}
         }
     }
-    let surplus = last.into_values().filter(|work| can_stop(work));
+    // What is overdue was owed by the policy of before, and goes out.
+    let surplus = last.into_values().filter(|work| can_stop(work) && work.due_at > now);
     difference.call_off.extend(surplus.map(|work| CalledOff { work, reason: Some(OTHER_POLICY) }));
     difference
 }

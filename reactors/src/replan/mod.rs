@@ -25,15 +25,15 @@ use uuid::Uuid;
 
 use crate::{
     reach::Guests,
-    scheduler::{agreeing, known, write},
+    scheduler::{agreeing, complete, known, write},
 };
 
 const JOB: &str = "replan-reminders";
 const TICK: Duration = Duration::from_secs(1);
 /// A round that takes longer has lost its server.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What could not be done is tried again after this: it must not hold up the others.
-const AGAIN: Duration = Duration::from_secs(30);
+/// What could not be done is tried again after this: it must not hold up the others meanwhile.
+const AGAIN: Duration = Duration::from_secs(3);
 /// Visits in one transaction.
 const PAGE: i64 = 100;
 /// Where upcoming visits are looked up.
@@ -105,10 +105,13 @@ impl Replanner {
         };
         match self.plan_again(connection, &task, &page, last).await {
             Ok(()) => Ok(true),
-            // A sender or the scheduler was faster with one of them: the page is looked at again.
+            // A sender or the scheduler was faster with one of them: the page is looked at again, behind
+            // those of others.
             Err(Failure::Transient(error)) => {
-                tracing::debug!(%error, "reminders are planned again later");
-                Ok(false)
+                let business = task.business_id;
+                tracing::warn!(%business, %error, "reminders are planned again a little later");
+                failed.insert(task.replan_id, Instant::now());
+                Ok(true)
             }
             Err(error @ (Failure::Poison(_) | Failure::Unreadable(_))) => {
                 let business = task.business_id;
@@ -175,6 +178,7 @@ impl Replanner {
             }
             called_off.extend(difference.call_off);
         }
+        complete(&mut transaction, &mut planned).await?;
         agreeing(&mut transaction, &mut called_off).await?;
         write(&mut transaction, &planned, &called_off).await?;
         sqlx::query("UPDATE replan SET after_start = $2, after_id = $3 WHERE replan_id = $1")

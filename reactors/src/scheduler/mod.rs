@@ -17,8 +17,10 @@ use streams::{
 };
 use uuid::Uuid;
 
-pub(crate) use self::planned::{CalledOff, Planned, agreeing, can_stop, known, refused, write};
-use self::planned::{complete, plan_one};
+use self::planned::plan_one;
+pub(crate) use self::planned::{
+    CalledOff, Planned, agreeing, can_stop, complete, known, refused, write,
+};
 use crate::{
     agreed::{self, Agreed},
     hosts::Hosts,

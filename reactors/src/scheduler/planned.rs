@@ -229,9 +229,12 @@ async fn insert(connection: &mut PgConnection, planned: &[Planned]) -> Result<()
     sqlx::query(
         "INSERT INTO notification (notification_id, business_id, appointment_id, kind, channel,
                                    offset_minutes, version, state, due_at, next_at, expires_at, sequence,
-                                   correlation_id, traceparent, round)
+                                   correlation_id, traceparent, round, attempts)
          SELECT n.id, n.business, n.appointment, n.kind, n.channel, n.minutes, n.version, n.state,
-                n.due, n.due, n.expires, n.sequence, n.correlation, n.traceparent, n.round
+                n.due, n.due, n.expires, n.sequence, n.correlation, n.traceparent, n.round,
+                -- Of a message that had lost its row.
+                coalesce((SELECT max(a.attempt) FROM notification_attempt a
+                           WHERE a.notification_id = n.id), 0)
            FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[],
                        $7::integer[], $8::text[], $9::timestamptz[], $10::timestamptz[],
                        $11::bigint[], $12::uuid[], $13::text[], $14::integer[])

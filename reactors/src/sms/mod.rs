@@ -15,8 +15,10 @@ use crate::provider::{HandOver, Refusal};
 const CONNECT: Duration = Duration::from_secs(5);
 /// For one request, from its first byte to the last of its answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// So much of an answer is read and kept.
-const MOST: usize = 2_000;
+/// So much of an answer is read,
+const MOST: usize = 64 * 1024;
+/// and so many characters of it are kept.
+const KEPT: usize = 2_000;
 /// A provider that asks to wait for longer is tried again after this.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
@@ -38,6 +40,8 @@ pub enum Sms {
 pub(crate) struct Text {
     /// The same at every try.
     pub(crate) id: String,
+    /// Which try it is.
+    pub(crate) attempt: u32,
     /// As the guest gave it, in E.164.
     pub(crate) to: String,
     pub(crate) body: String,
@@ -105,11 +109,13 @@ impl Answer {
 
     /// In words, for the record.
     fn said(&self) -> String {
-        format!("{} {}", self.status.as_u16(), self.text)
+        let text: String = self.text.chars().take(KEPT).collect();
+        format!("{} {text}", self.status.as_u16())
     }
 
     fn refusal(&self, permanent: bool, reason: String) -> Refusal {
-        let (down, not_before) = (self.status.is_server_error(), self.not_before);
+        let status = self.status.as_u16();
+        let (down, not_before) = (matches!(status, 401 | 403 | 429 | 500..=599), self.not_before);
         Refusal { permanent, reason, answer: self.said(), down, not_before }
     }
 }

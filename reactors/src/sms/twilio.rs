@@ -63,9 +63,10 @@ pub enum TwilioStatus {
     },
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Taken {
     sid: Option<String>,
+    status: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +120,8 @@ impl Twilio {
     /// Twilio does not know a message that comes again, so what is left open stays open.
     pub(super) async fn send(&self, text: &Text) -> HandOver {
         let sender = if self.from.starts_with('+') { "From" } else { "MessagingServiceSid" };
-        let callback = format!("{}/{}", self.callback, text.id);
+        // With the try in it: what is said late of one try must not end the next.
+        let callback = self.callback(&format!("{}.{}", text.id, text.attempt));
         let form = [
             ("To", text.to.as_str()),
             (sender, self.from.as_str()),
@@ -195,13 +197,19 @@ fn sorted(answer: &Answer) -> HandOver {
     };
     match status {
         200..=299 => {
+            // Nothing else of it is kept: it repeats the number, and the guest's secret link.
             let taken: Option<Taken> = serde_json::from_str(&answer.text).ok();
-            let provider_id = taken.and_then(|taken| taken.sid).filter(|id| id.len() <= 200);
+            let Taken { sid, status: said } = taken.unwrap_or_default();
+            let provider_id = sid.filter(|id| id.len() <= 200);
+            let words = format!(
+                "{status} {}",
+                said.unwrap_or_default().chars().take(40).collect::<String>()
+            );
             let receipt = Receipt { provider: "twilio".to_owned(), provider_id };
-            HandOver::Accepted { answer: answer.said(), receipt }
+            HandOver::Accepted { answer: words, receipt }
         }
-        // Refused at the door.
-        429 | 503 => HandOver::Refused(answer.refusal(false, reason())),
+        // Refused at the door: all that is asked, as long as the token or the account is not in order.
+        401 | 403 | 429 | 503 => HandOver::Refused(answer.refusal(false, reason())),
         // It broke on the way: whether before or behind the sending, nobody says.
         500..=599 => HandOver::Unknown { reason: reason(), answer: answer.said() },
         _ => HandOver::Refused(answer.refusal(true, reason())),

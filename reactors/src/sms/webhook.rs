@@ -96,7 +96,8 @@ impl Webhook {
                 let receipt = Receipt { provider: "webhook".to_owned(), provider_id };
                 HandOver::Accepted { answer: answer.said(), receipt }
             }
-            408 | 425 | 429 | 500..=599 => {
+            // The first two until the secret is in order again.
+            401 | 403 | 408 | 425 | 429 | 500..=599 => {
                 HandOver::Refused(answer.refusal(false, format!("sms_{status}")))
             }
             _ => HandOver::Refused(answer.refusal(true, format!("sms_{status}"))),

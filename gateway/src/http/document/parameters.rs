@@ -83,7 +83,7 @@ const PATH_IDS: &[(&str, Rule)] = &[
     ("/api/v1/business/resources/", RESOURCE),
     ("/api/v1/business/services/", SERVICE),
     ("/api/v1/business/staff/", STAFF),
-    ("/api/v1/callbacks/twilio/", text(r"^ntf_[0-9a-f]{32}\.[0-9]{1,9}$")),
+    ("/api/v1/callbacks/twilio/", text(r"^ntf_[0-9a-f]{32}\.[0-9]{1,9}\.[0-9]{1,9}$")),
     ("/api/v1/customers/", CUSTOMER),
     ("/api/v1/members/", USER),
     ("/api/v1/notifications/", NOTIFICATION),
