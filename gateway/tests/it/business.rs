@@ -112,6 +112,7 @@ async fn services_are_added_changed_and_archived() {
     expected["capacity"] = json!(1);
     expected["resources"] = json!([]);
     expected["intake_fields"] = json!([]);
+    expected["reminders"] = Value::Null;
     assert_eq!(created, expected);
     assert_eq!(path, format!("{SERVICES}/{}", text(&created["id"])));
     let read = salon.owner.read(&path).await;

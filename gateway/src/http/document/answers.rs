@@ -60,7 +60,7 @@ pub(super) const ANSWERS: &[Group] = &[
         &[("actor_role", one_of(&["guest", "owner", "admin", "staff", "program", "system"]))],
     ),
     (
-        &["ReminderAnswer", "Notification", "NotificationEvidence"],
+        &["ReminderAnswer"],
         &[
             ("id", NOTIFICATION),
             ("kind", MESSAGE_KIND),
