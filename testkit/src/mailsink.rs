@@ -51,6 +51,8 @@ pub struct Mail {
 /// What the next mails meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// Every mail is accepted.
+    None,
     /// 421 at MAIL.
     Busy,
     /// 451 at RCPT.
@@ -110,6 +112,7 @@ impl MailSink {
     /// When the sink does not answer.
     pub async fn fault(&self, fault: Fault, count: u32) {
         let (mode, seconds) = match fault {
+            Fault::None => ("none", Duration::ZERO),
             Fault::Busy => ("421", Duration::ZERO),
             Fault::TryLater => ("451", Duration::ZERO),
             Fault::NoSuchMailbox => ("550", Duration::ZERO),

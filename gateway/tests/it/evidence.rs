@@ -107,7 +107,7 @@ async fn a_try_whose_sender_was_killed_is_there_too() {
     crate::reminders::in_the_table(&stand, "state = 'sending'").await;
     process.kill();
     // Whether the one that was killed had come as far as the server or not.
-    stand.mail.fault(Fault::TryLater, 0).await;
+    stand.mail.fault(Fault::None, 1).await;
     stand
         .database
         .execute("UPDATE notification SET lease_until = now() WHERE state = 'sending'")
