@@ -11,7 +11,7 @@ use domain::{
     user::{User, UserEvent},
 };
 use jiff_sqlx::ToSqlx;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use streams::{
     BoxError, Database,
     consumer::{Failure, Reactor},
@@ -137,8 +137,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One process at a time turns wishes for another password into links, until stopped.
 pub(crate) async fn grant_resets(database: Database, resets: Resets, stop: CancellationToken) {
     let work = async || -> Result<(), BoxError> {
-        let Some(_connection) = leader::lead(&database, JOB, &stop).await? else { return Ok(()) };
+        let lead = leader::lead(&database, JOB, &stop).await?;
+        let Some(mut connection) = lead else { return Ok(()) };
         loop {
+            connection.ping().await?;
             let granted = tokio::time::timeout(PATIENCE, resets.grant()).await;
             let more = granted.map_err(|_elapsed| "Postgres does not answer")??;
             if !more {

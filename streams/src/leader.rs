@@ -10,8 +10,13 @@ use crate::Database;
 /// How long another process waits before it asks again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Whoever leads and says nothing to Postgres for so long is frozen: another process takes over. Longer than any
+/// leader is busy with something else.
+const FROZEN: &str = "SET idle_session_timeout = '30s'";
+
 /// Waits until this process may do `job`. The job is its own as long as the connection lives, so
-/// whatever must not be done twice is written through that connection. `None` when stopped.
+/// whatever must not be done twice is written through that connection, which is to be used more often than
+/// every thirty seconds. `None` when stopped.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -27,6 +32,7 @@ pub async fn lead(
             .fetch_one(&mut connection)
             .await?;
         if won {
+            sqlx::query(FROZEN).execute(&mut connection).await?;
             return Ok(Some(connection));
         }
         tokio::select! {

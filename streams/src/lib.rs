@@ -8,6 +8,7 @@ pub mod broker;
 pub mod clock;
 pub mod consumer;
 mod context;
+mod crash_point;
 mod cursor;
 mod database;
 mod envelope;
@@ -21,6 +22,7 @@ mod silence;
 pub mod topology;
 
 pub use context::{Actor, CommandContext, Origin};
+pub use crash_point::crash_point;
 pub use cursor::{Cursor, CursorError};
 pub use database::{Database, DatabaseError};
 pub use nudge::Nudge;

@@ -11,8 +11,8 @@ use sqlx::{PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BoxError, Cursor, Database, Nudge, broker::Broker, envelope, feed, leader, log::Recorded,
-    nudge::SUBJECT, topology,
+    BoxError, Cursor, Database, Nudge, broker::Broker, crash_point, envelope, feed, leader,
+    log::Recorded, nudge::SUBJECT, topology,
 };
 
 const JOB: &str = "relay";
@@ -76,6 +76,7 @@ async fn relay(
                 }
                 continue;
             }
+            crash_point(JOB, "read").await;
             let sent = send(broker, cursor, &batch).await;
             let acknowledged = acknowledged(sent);
             let more = i64::try_from(batch.len()) == Ok(BATCH);
@@ -92,7 +93,9 @@ async fn relay(
             if let Some(last) = published.acknowledged {
                 cursor = last;
                 stored = stored.max(published.stored);
+                crash_point(JOB, "published").await;
                 save(&mut connection, cursor).await?;
+                crash_point(JOB, "saved").await;
                 looked = tokio::time::Instant::now();
             }
             if let Some(error) = published.error {

@@ -65,7 +65,7 @@ impl TestDatabase {
     /// # Panics
     /// When Postgres refuses.
     pub async fn execute(&self, sql: &str) {
-        execute(&mut self.superuser().await, sql).await;
+        execute(&mut connected(&self.superuser_url()).await, sql).await;
     }
 
     /// Looks at what no use case shows: the rows of a query with one text column.
@@ -73,12 +73,7 @@ impl TestDatabase {
     /// # Panics
     /// When Postgres refuses.
     pub async fn texts(&self, sql: &str) -> Vec<String> {
-        let rows = sqlx::query_scalar(sql).fetch_all(&mut self.superuser().await).await;
-        rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    async fn superuser(&self) -> PgConnection {
-        PgConnection::connect(&self.superuser_url()).await.expect("the database of the test")
+        texts(&mut connected(&self.superuser_url()).await, sql).await
     }
 }
 
@@ -140,6 +135,15 @@ async fn admin() -> PgConnection {
     options.disable_statement_logging().connect().await.expect("the Postgres of the test run")
 }
 
+async fn connected(url: &str) -> PgConnection {
+    PgConnection::connect(url).await.expect("the database of the test")
+}
+
+async fn texts(connection: &mut PgConnection, sql: &str) -> Vec<String> {
+    let rows = sqlx::query_scalar(sql).fetch_all(connection).await;
+    rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
 async fn execute(connection: &mut PgConnection, sql: &str) {
     if let Err(error) = sqlx::raw_sql(sql).execute(connection).await {
         panic!("{sql}: {error}");
@@ -190,6 +194,22 @@ impl PrivatePostgres {
     #[must_use]
     pub fn owner_url(&self) -> String {
         self.url("apptremind_owner", "apptremind")
+    }
+
+    /// As [`TestDatabase::execute`].
+    ///
+    /// # Panics
+    /// When Postgres refuses.
+    pub async fn execute(&self, sql: &str) {
+        execute(&mut connected(&self.url("superuser", "apptremind")).await, sql).await;
+    }
+
+    /// As [`TestDatabase::texts`].
+    ///
+    /// # Panics
+    /// When Postgres refuses.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        texts(&mut connected(&self.url("superuser", "apptremind")).await, sql).await
     }
 
     /// SIGSTOP, for all its processes: connections stay open and nothing answers.

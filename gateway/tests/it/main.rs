@@ -16,6 +16,7 @@ mod calendars;
 mod change_mails;
 mod classes;
 mod cluster;
+mod crashes;
 mod customers;
 mod evidence;
 mod explain;

@@ -179,6 +179,11 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// The number that the system knows it by.
+    pub(crate) fn number(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Such as `-STOP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();

@@ -13,7 +13,7 @@ use sqlx::Connection;
 use streams::{
     BoxError,
     broker::Broker,
-    clock, leader,
+    clock, crash_point, leader,
     log::{CommitError, Log},
 };
 use tokio::sync::Semaphore;
@@ -25,6 +25,8 @@ use crate::{
 };
 
 const JOB: &str = "dispatch-reminders";
+/// Its crash points.
+const POINT: &str = "dispatcher";
 const TICK: Duration = Duration::from_millis(250);
 /// A round that takes longer has lost its server.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -96,13 +98,16 @@ impl Dispatcher {
         if found.is_empty() {
             return Ok(());
         }
+        crash_point(POINT, "read").await;
         let offered = match self.settle(connection, found.clone()).await {
             Ok(offered) => offered,
             Err(CommitError::Conflict) => self.one_by_one(connection, found).await?,
             Err(error) => return Err(error.into()),
         };
+        crash_point(POINT, "committed").await;
         self.log.nudge();
         self.hand_out(offered).await;
+        crash_point(POINT, "published").await;
         Ok(())
     }
 
@@ -159,6 +164,7 @@ impl Dispatcher {
         let appends = moves.iter().map(|m| m.work.append(m.events.clone()));
         work::append(&mut transaction, "scheduler", appends).await?;
         write(&mut transaction, &moves, self.notifier.timing().offer_lease).await?;
+        crash_point(POINT, "written").await;
         transaction.commit().await?;
         for ended in moves.iter().filter(|m| !matches!(m.state, "offered" | "pending")) {
             let (id, state) = (ended.work.notification_id, ended.state);

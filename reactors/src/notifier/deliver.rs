@@ -9,12 +9,12 @@ use domain::{
 use lettre::Message;
 use projections::agenda::Agenda;
 use streams::{
-    BoxError, clock,
+    BoxError, clock, crash_point,
     log::{Loaded, Recorded, StreamKey, Unreadable},
 };
 use uuid::Uuid;
 
-use super::{Notifier, Offer, gate::Gate};
+use super::{Notifier, Offer, POINT, gate::Gate};
 use crate::{
     GuestCalendar,
     hosts::Addresses,
@@ -25,21 +25,26 @@ use crate::{
     work::{self, Work},
 };
 
+/// Between two tries to give back what is not sent.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Taken for sending, under a lease that nobody else holds.
 pub(super) struct Taken {
     pub(super) work: Work,
     pub(super) token: Uuid,
 }
 
-/// What there is to send.
+/// What there is to send. `seen` is the last event of the appointment that it was written after.
 enum Prepared {
     Mail {
         mail: Mail,
         to: Vec<String>,
+        seen: Option<u64>,
     },
     Text {
         body: String,
         to: String,
+        seen: Option<u64>,
     },
     /// The appointment is not any more what the message says.
     CalledOff,
@@ -47,12 +52,18 @@ enum Prepared {
 }
 
 /// Ready to be handed over.
-enum Outgoing {
+struct Outgoing {
+    letter: Letter,
+    /// The last event of the appointment that it was written after.
+    seen: Option<u64>,
+}
+
+enum Letter {
     Mail(Box<(Ready, Message)>),
     Text(Text),
 }
 
-impl Outgoing {
+impl Letter {
     /// Goes away without having sent anything.
     async fn abandon(self) {
         match self {
@@ -100,40 +111,42 @@ impl Notifier {
     }
 
     async fn try_deliver(&self, id: NotificationId, gate: &Gate) -> Result<(), BoxError> {
+        let Some(taken) = self.take(id).await? else { return Ok(()) };
+        crash_point(POINT, "taken").await;
         // Longer than its lease nobody may be at it, whatever does not answer.
-        let ready =
-            tokio::time::timeout(self.timing.send_lease, self.get_ready(id, gate)).await??;
-        match ready {
-            Some((taken, outgoing)) => self.hand_over(&taken, outgoing, gate).await,
-            None => Ok(()),
+        let getting_ready =
+            tokio::time::timeout(self.timing.send_lease, self.get_ready(&taken, gate));
+        match getting_ready.await.map_err(BoxError::from).flatten() {
+            Ok(Some(outgoing)) => self.hand_over(&taken, outgoing, gate).await,
+            Ok(None) => Ok(()),
+            Err(error) => {
+                self.give_back(&taken).await;
+                Err(error)
+            }
         }
     }
 
-    /// Takes the message and does all that comes before the hand-over, of a mail as far as RCPT; `None`
-    /// when there is nothing to hand over.
-    async fn get_ready(
-        &self,
-        id: NotificationId,
-        gate: &Gate,
-    ) -> Result<Option<(Taken, Outgoing)>, BoxError> {
-        let Some(taken) = self.take(id).await? else { return Ok(None) };
+    /// Does all that comes before the hand-over, of a mail as far as RCPT; `None` when there is nothing to
+    /// hand over.
+    async fn get_ready(&self, taken: &Taken, gate: &Gate) -> Result<Option<Outgoing>, BoxError> {
         let attempt = taken.work.attempts;
         let failed = |reason: &str| NotificationCommand::RecordFailure {
             attempt,
             reason: reason.to_owned(),
         };
-        let (mail, to) = match self.prepare(&taken.work).await? {
-            Prepared::Mail { mail, to } => (mail, to),
-            Prepared::Text { body, to } => {
+        let (mail, to, seen) = match self.prepare(&taken.work).await? {
+            Prepared::Mail { mail, to, seen } => (mail, to, seen),
+            Prepared::Text { body, to, seen } => {
                 let id = format!("{}.{}", taken.work.notification_id, taken.work.version);
-                return Ok(Some((taken, Outgoing::Text(Text { id, attempt, to, body }))));
+                let letter = Letter::Text(Text { id, attempt, to, body });
+                return Ok(Some(Outgoing { letter, seen }));
             }
             Prepared::CalledOff => {
-                self.record(&taken, NotificationCommand::Cancel { reason: None }, None).await?;
+                self.record(taken, NotificationCommand::Cancel { reason: None }, None).await?;
                 return Ok(None);
             }
             Prepared::NoContact => {
-                self.record(&taken, failed("no_contact"), None).await?;
+                self.record(taken, failed("no_contact"), None).await?;
                 return Ok(None);
             }
         };
@@ -141,14 +154,17 @@ impl Notifier {
             Ok(message) => message,
             Err(error) => {
                 let answer = Some(error.to_string());
-                self.record(&taken, failed("unusable_address"), answer).await?;
+                self.record(taken, failed("unusable_address"), answer).await?;
                 return Ok(None);
             }
         };
         match self.smtp.prepare(&message).await {
-            Ok(ready) => Ok(Some((taken, Outgoing::Mail(Box::new((ready, message)))))),
+            Ok(ready) => {
+                let letter = Letter::Mail(Box::new((ready, message)));
+                Ok(Some(Outgoing { letter, seen }))
+            }
             Err(refusal) => {
-                self.refused(&taken, refusal, gate).await?;
+                self.refused(taken, refusal, gate).await?;
                 Ok(None)
             }
         }
@@ -158,30 +174,30 @@ impl Notifier {
     async fn hand_over(
         &self,
         taken: &Taken,
-        outgoing: Outgoing,
+        Outgoing { letter, seen }: Outgoing,
         gate: &Gate,
     ) -> Result<(), BoxError> {
-        // A process that stops may not live to record the outcome: the next one sends instead.
         let id = taken.work.notification_id;
-        if self.sends.is_closed() {
-            outgoing.abandon().await;
-            self.give_back(taken).await?;
-            tracing::info!(notification = %id, "not handed over: stopping");
-            return Ok(());
+        crash_point(POINT, "prepared").await;
+        // A process that stops may not live to record the outcome: the next one sends instead.
+        let stopping = self.sends.is_closed();
+        let may_send = if stopping { Ok(false) } else { self.mark_handed_over(taken, seen).await };
+        if !matches!(may_send, Ok(true)) {
+            letter.abandon().await;
+            self.give_back(taken).await;
+            tracing::info!(notification = %id, stopping, "not handed over");
+            return may_send.map(drop).map_err(Into::into);
         }
-        if !self.mark_handed_over(taken).await? {
-            outgoing.abandon().await;
-            tracing::info!(notification = %id, "not handed over: the lease was lost");
-            return Ok(());
-        }
+        crash_point(POINT, "marked").await;
         let attempt = taken.work.attempts;
-        let handed_over = match outgoing {
-            Outgoing::Mail(mail) => {
+        let handed_over = match letter {
+            Letter::Mail(mail) => {
                 let (ready, message) = *mail;
                 ready.hand_over(&message.formatted()).await
             }
-            Outgoing::Text(text) => self.sms.send(&text).await,
+            Letter::Text(text) => self.sms.send(&text).await,
         };
+        crash_point(POINT, "sent").await;
         match handed_over {
             HandOver::Accepted { answer, receipt } => {
                 gate.works();
@@ -250,14 +266,23 @@ impl Notifier {
         row.map(|row| Ok(Taken { work: work::from_row(&row)?, token })).transpose()
     }
 
-    /// From now on nobody else may send it. The lease begins anew, so that a hand-over has all of it.
-    async fn mark_handed_over(&self, taken: &Taken) -> Result<bool, sqlx::Error> {
+    /// From now on nobody else may send it. The lease begins anew, so that a hand-over has all of it. False
+    /// when the lease was lost, or when the visit was changed since the message was written: whatever happened
+    /// before this is known to it.
+    async fn mark_handed_over(
+        &self,
+        taken: &Taken,
+        seen: Option<u64>,
+    ) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar(
             "WITH marked AS (
                UPDATE notification
                   SET handed_over_at = now(), lease_until = now() + $3 * interval '1 second'
                 WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
                   AND lease_until > now()
+                  AND NOT EXISTS (SELECT FROM events e
+                                   WHERE e.aggregate_type = 'appointment' AND e.aggregate_id = $4
+                                     AND e.business_id = $5 AND e.sequence > $6)
                RETURNING notification_id, attempts),
              noted AS (
                UPDATE notification_attempt a SET handed_over_at = now() FROM marked m
@@ -267,16 +292,34 @@ impl Notifier {
         .bind(taken.work.notification_id.uuid())
         .bind(taken.token)
         .bind(self.timing.send_lease.as_secs_f64())
+        .bind(taken.work.appointment_id.to_string())
+        .bind(taken.work.business_id.uuid())
+        .bind(seen.map(|seen| i64::try_from(seen).unwrap_or(i64::MAX)))
         .fetch_one(self.log.database().system())
         .await
     }
 
-    /// Ends the lease of what was not handed over, so that the next process need not wait for it.
-    async fn give_back(&self, taken: &Taken) -> Result<(), sqlx::Error> {
+    /// Ends the lease of what was not handed over, so that the next try need not wait for it, even if nobody
+    /// knows whether it was marked.
+    async fn give_back(&self, taken: &Taken) {
+        let giving = async {
+            while let Err(error) = self.try_give_back(taken).await {
+                tracing::debug!(%error, "a lease is not given back yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        // After that it has ended anyway.
+        drop(tokio::time::timeout(self.timing.send_lease, giving).await);
+    }
+
+    async fn try_give_back(&self, taken: &Taken) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "UPDATE notification SET lease_until = now()
-              WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
-                AND handed_over_at IS NULL",
+            "WITH given AS (
+               UPDATE notification SET lease_until = now(), handed_over_at = NULL
+                WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
+               RETURNING notification_id, attempts)
+             UPDATE notification_attempt a SET handed_over_at = NULL FROM given g
+              WHERE a.notification_id = g.notification_id AND a.attempt = g.attempts",
         )
         .bind(taken.work.notification_id.uuid())
         .bind(taken.token)
@@ -312,7 +355,7 @@ impl Notifier {
         };
         let until = work.expires_at;
         let mail = self.mails.about_account(mail, business, role.as_deref(), &url, until)?;
-        Ok(Prepared::Mail { mail, to: vec![to] })
+        Ok(Prepared::Mail { mail, to: vec![to], seen: None })
     }
 
     async fn prepare(&self, work: &Work) -> Result<Prepared, BoxError> {
@@ -325,7 +368,7 @@ impl Notifier {
         let histories = self.log.load(work.business_id, &keys).await?;
         let business: Loaded<Business> = histories.fold(&business_key)?;
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
-        let state = &appointment.state;
+        let (state, seen) = (&appointment.state, Some(appointment.sequence));
         let kind =
             Kind::named(&work.kind).ok_or("a message of a kind that this build does not know")?;
         let same = i64::from(state.revision()) + 1 == i64::from(work.version);
@@ -350,7 +393,7 @@ impl Notifier {
             return Ok(if to.is_empty() {
                 Prepared::NoContact
             } else {
-                Prepared::Mail { mail, to }
+                Prepared::Mail { mail, to, seen }
             });
         }
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
@@ -358,7 +401,7 @@ impl Notifier {
         if work.channel == Channel::Sms.as_str() {
             let Some(to) = contact.phone.clone() else { return Ok(Prepared::NoContact) };
             let body = self.mails.text_to_guest(kind, &about, &contact, &manage_url)?;
-            return Ok(Prepared::Text { body, to });
+            return Ok(Prepared::Text { body, to, seen });
         }
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let mut mail = self.mails.to_guest(kind, &about, &contact, &manage_url)?;
@@ -375,7 +418,7 @@ impl Notifier {
             };
             mail.invitation = Some(calendar.invitation(&contact.name, &to));
         }
-        Ok(Prepared::Mail { mail, to: vec![to] })
+        Ok(Prepared::Mail { mail, to: vec![to], seen })
     }
 
     /// Where whoever serves is reached now, and whoever was to serve before it was moved.

@@ -20,6 +20,9 @@ pub(crate) use queue::{publish, run};
 
 use crate::{GuestLinks, Timing, mail::Mails, sms::Sms, smtp::Smtp};
 
+/// Its crash points.
+const POINT: &str = "notifier";
+
 /// A message that may be sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Offer {

@@ -10,10 +10,10 @@ use async_nats::{
 };
 use domain::notification::Channel;
 use futures::StreamExt;
-use streams::{BoxError, broker::Broker, topology};
+use streams::{BoxError, broker::Broker, crash_point, topology};
 use tokio_util::sync::CancellationToken;
 
-use super::{Notifier, Offer};
+use super::{Notifier, Offer, POINT};
 use crate::work::Work;
 
 const AT_ONCE: usize = 16;
@@ -132,6 +132,7 @@ fn offered(message: &Message) -> Option<Offer> {
 
 /// Acknowledged whatever came of it: the row, not the message, says what is still to be done.
 async fn handle(notifier: &Arc<Notifier>, message: Message) {
+    crash_point(POINT, "received").await;
     match offered(&message) {
         Some(offer) => {
             if let Err(error) = notifier.start(offer).await {
@@ -140,6 +141,7 @@ async fn handle(notifier: &Arc<Notifier>, message: Message) {
         }
         None => tracing::error!(subject = %message.subject, "odd message in the work queue"),
     }
+    crash_point(POINT, "recorded").await;
     if let Err(error) = message.ack().await {
         tracing::debug!(%error, "not acknowledged");
     }

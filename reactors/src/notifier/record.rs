@@ -5,9 +5,9 @@ use domain::{
     notification::{NotificationCommand, NotificationEvent},
 };
 use jiff_sqlx::ToSqlx;
-use streams::{BoxError, log::CommitError};
+use streams::{BoxError, crash_point, log::CommitError};
 
-use super::{Notifier, deliver::Taken};
+use super::{Notifier, POINT, deliver::Taken};
 use crate::work::{self, Work};
 
 /// What was sent must be recorded, so recording is worth some patience: about ten minutes.
@@ -111,6 +111,7 @@ impl Notifier {
         if let (NotificationEvent::Failed { .. }, Some(answer)) = (&event, answer) {
             set_aside(&mut writing, &taken.work, answer).await?;
         }
+        crash_point(POINT, "recording").await;
         writing.commit().await?;
         metrics::counter!("apptremind_notifications_total", "outcome" => state).increment(1);
         Ok(())

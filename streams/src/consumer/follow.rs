@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Follower, OnPoison, checkpoint, live::Live};
 use crate::{
-    BoxError, Cursor, Database, broker::Broker, clock, envelope, feed, leader, log::Recorded,
+    BoxError, Cursor, Database, broker::Broker, clock, crash_point, envelope, feed, leader,
+    log::Recorded,
 };
 
 const BATCH: usize = 500;
@@ -235,11 +236,14 @@ impl<F: Follower> Following<'_, F> {
     ) -> Result<(), Interrupted> {
         let Some(to) = batch.last().map(|event| event.cursor) else { return Ok(()) };
         let mut transaction = connection.begin().await?;
+        crash_point(F::NAME, "received").await;
         self.follower.apply(&mut transaction, batch).await?;
         if !checkpoint::advance(&mut transaction, F::NAME, from, to).await? {
             return Err(Interrupted::Moved);
         }
+        crash_point(F::NAME, "written").await;
         transaction.commit().await?;
+        crash_point(F::NAME, "committed").await;
         metrics::counter!("apptremind_consumer_events_total", "consumer" => F::NAME)
             .increment(batch.len() as u64);
         Ok(())
