@@ -5,7 +5,8 @@ The inbox of ./scripts/dev, and the tests' mail provider: it can be told to refu
     mailsink.py --smtp-port 0 --http-port 0 --dir DIR     writes DIR/ports.json once both ports listen
 
 GET    /                          the inbox, for people; /messages/<n> shows one message
-GET    /api/messages?to=a@b.c     [{n, message_id, from, to, subject, received_at, text, html, calendar, attachments}]
+GET    /api/messages?to=a@b.c     [{n, message_id, from, to, subject, received_at, text, html, calendar, unsubscribe,
+                                   attachments}]
 GET    /api/counts                {message_id: how many times it was accepted}
 DELETE /api/messages              forgets all messages
 POST   /api/faults                {"mode", "seconds", "count"}: what the next `count` mails meet (see MODES)
@@ -108,6 +109,8 @@ def parts(raw):
     invitations = [part for part in message.walk() if part.get_content_type() == "text/calendar"]
     # Bytes, decoded here: the library would mend line ends, which matter in this format.
     found["calendar"] = invitations[0].get_payload(decode=True).decode() if invitations else None
+    unsubscribe = [message.get(name) for name in ("List-Unsubscribe", "List-Unsubscribe-Post")]
+    found["unsubscribe"] = [str(value) for value in unsubscribe if value is not None]
     found["attachments"] = [part.get_filename() for part in message.iter_attachments()]
     return found
 

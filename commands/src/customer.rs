@@ -3,7 +3,9 @@
 
 use domain::{
     CustomerId, Decide, FieldError, Fields,
+    business::check_each_once,
     customer::{Customer, CustomerCommand, CustomerError, CustomerField},
+    notification::Channel,
 };
 use sqlx::{PgConnection, Row};
 use streams::{
@@ -28,6 +30,8 @@ pub struct ChangeCustomer {
     pub email: Option<Option<String>>,
     pub phone: Option<Option<String>>,
     pub notes: Option<Option<String>>,
+    /// By what they want to be reminded, of what the business uses; by whatever it uses when removed.
+    pub reminder_channels: Option<Option<Vec<Channel>>>,
     /// Refuses when the customer is no longer in this version; `None` takes any.
     pub expected: Option<u64>,
 }
@@ -52,7 +56,7 @@ pub enum CustomerRefused {
     Customer(#[from] CustomerError),
 }
 
-type Tried<T> = Result<T, Attempt<CustomerRefused>>;
+pub(crate) type Tried<T> = Result<T, Attempt<CustomerRefused>>;
 
 impl ChangeCustomer {
     fn validate(&self) -> Result<(), Vec<FieldError>> {
@@ -68,6 +72,9 @@ impl ChangeCustomer {
         }
         if let Some(Some(notes)) = &self.notes {
             fields.note("notes", notes, 10_000);
+        }
+        if let Some(Some(channels)) = &self.reminder_channels {
+            check_each_once(&mut fields, "reminder_channels", channels);
         }
         fields.done()
     }
@@ -127,8 +134,10 @@ impl Commands {
         let customer: Loaded<Customer> = histories.fold(&key)?;
         let command =
             CustomerCommand::ChangeDetails { fields: change.fields(), expected: change.expected };
+        let wish = change.reminder_channels.clone();
+        let wish = wish.map(|reminder_channels| CustomerCommand::Prefer { reminder_channels });
         let mut unit = UnitOfWork::new(context.clone());
-        let version = append(&mut unit, &customer, command)?;
+        let version = append(&mut unit, &customer, [command].into_iter().chain(wish))?;
         if unit.is_empty() {
             let position = self.last_position(&histories, &key).await?;
             return Ok(Done::new((), position));
@@ -136,6 +145,9 @@ impl Commands {
         let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(&unit).await?;
         write(writing.connection(), customer_id, change, version, context).await?;
+        if let Some(wish) = &change.reminder_channels {
+            store_wish(writing.connection(), customer_id, wish.as_deref(), context).await?;
+        }
         writing.commit().await?;
         Ok(Done::new((), position))
     }
@@ -193,21 +205,30 @@ impl Commands {
             Some(None) => {}
         }
         let [gone, kept] = keys;
-        let (gone, kept): (Loaded<Customer>, _) = (histories.fold(&gone)?, histories.fold(&kept)?);
+        let gone: Loaded<Customer> = histories.fold(&gone)?;
+        let kept: Loaded<Customer> = histories.fold(&kept)?;
+        // Who wanted to be left alone is left alone still.
+        let reminder_channels =
+            both(gone.state.reminder_channels(), kept.state.reminder_channels());
+        let absorb = [
+            CustomerCommand::Absorb { customer_id },
+            CustomerCommand::Prefer { reminder_channels: reminder_channels.clone() },
+        ];
         let mut unit = UnitOfWork::new(context.clone());
         let versions = [
-            append(&mut unit, &gone, CustomerCommand::Merge { into })?,
-            append(&mut unit, &kept, CustomerCommand::Absorb { customer_id })?,
+            append(&mut unit, &gone, [CustomerCommand::Merge { into }])?,
+            append(&mut unit, &kept, absorb)?,
         ];
         let mut writing = self.log.begin(context.business_id).await?;
         let position = writing.append(&unit).await?;
         join(writing.connection(), [customer_id, into], versions, context).await?;
+        store_wish(writing.connection(), into, reminder_channels.as_deref(), context).await?;
         writing.commit().await?;
         Ok(Done::new((), position))
     }
 
     /// Who stands for the customer, if it is another one; `None` when there is no such customer.
-    async fn customer_row(
+    pub(crate) async fn customer_row(
         &self,
         customer_id: CustomerId,
         context: &CommandContext,
@@ -255,16 +276,50 @@ fn field(message: &str) -> FieldError {
     FieldError { field: "into".to_owned(), message: message.to_owned() }
 }
 
+/// What both leave open.
+fn both(one: Option<&[Channel]>, other: Option<&[Channel]>) -> Option<Vec<Channel>> {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            Some(one.iter().copied().filter(|channel| other.contains(channel)).collect())
+        }
+        (only, None) | (None, only) => only.map(<[Channel]>::to_vec),
+    }
+}
+
 /// Decides and appends; answers the version in which the customer is then.
-fn append(
+pub(crate) fn append(
     unit: &mut UnitOfWork,
     customer: &Loaded<Customer>,
-    command: CustomerCommand,
+    commands: impl IntoIterator<Item = CustomerCommand>,
 ) -> Tried<i64> {
-    let events = customer.state.decide(command).map_err(|error| Attempt::Refused(error.into()))?;
+    // No command is decided by what another of them did.
+    let mut events = Vec::new();
+    for command in commands {
+        let decided = customer.state.decide(command);
+        events.extend(decided.map_err(|error| Attempt::Refused(error.into()))?);
+    }
     let version = customer.sequence.saturating_add(events.len() as u64);
     unit.append(customer, events)?;
     Ok(i64::try_from(version).unwrap_or(i64::MAX))
+}
+
+/// In the table, by which reminders are planned.
+pub(crate) async fn store_wish(
+    connection: &mut PgConnection,
+    customer_id: CustomerId,
+    reminder_channels: Option<&[Channel]>,
+    context: &CommandContext,
+) -> Result<(), CommitError> {
+    let names = reminder_channels.map(|all| all.iter().map(|c| c.as_str()).collect::<Vec<_>>());
+    sqlx::query(
+        "UPDATE customer SET reminder_channels = $3 WHERE business_id = $1 AND customer_id = $2",
+    )
+    .bind(context.business_id.uuid())
+    .bind(customer_id.uuid())
+    .bind(names)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn write(

@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod identity;
 mod mailbox;
 mod phone;
+pub mod preferences;
 mod quota;
 mod staff_calendar;
 mod staff_schedule;

@@ -44,6 +44,11 @@ impl GuestLinks for ManageUrls {
         self.url(appointment_id)
     }
 
+    fn unsubscribe_url(&self, appointment_id: AppointmentId) -> String {
+        let link = self.links.unsubscribe(appointment_id);
+        format!("{}/api/v1/public/unsubscribe/{link}", self.public_url)
+    }
+
     // Behind the `#`: browsers send that to nobody, so it is in no log.
     fn reset_url(&self, reset_id: ResetId) -> String {
         format!("{}{RESET_PAGE}#{}", self.public_url, self.links.reset(reset_id))

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{BusinessId, CustomerId};
+use domain::{BusinessId, CustomerId, notification::Channel};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::{Row, postgres::PgRow};
@@ -42,6 +42,8 @@ pub struct CustomerRow {
     pub phone: Option<String>,
     /// In the business's own words.
     pub notes: Option<String>,
+    /// By what they want to be reminded, of what the business uses; `None` by whatever it uses.
+    pub reminder_channels: Option<Vec<Channel>>,
     /// Since when they are known.
     pub created_at: Timestamp,
     /// Sequence of the last event in their stream; 0 when there is none.
@@ -70,7 +72,8 @@ pub struct Visits {
     pub next: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "c.customer_id, c.name, c.email, c.phone, c.notes, c.created_at, c.version";
+const COLUMNS: &str = "c.customer_id, c.name, c.email, c.phone, c.notes, c.reminder_channels, \
+    c.created_at, c.version";
 
 impl Customers {
     /// Over this database.
@@ -213,7 +216,12 @@ fn from_row(row: &PgRow) -> Result<CustomerRow, sqlx::Error> {
         email: row.try_get("email")?,
         phone: row.try_get("phone")?,
         notes: row.try_get("notes")?,
+        reminder_channels: channels(row.try_get("reminder_channels")?),
         created_at: row.try_get::<jiff_sqlx::Timestamp, _>("created_at")?.to_jiff(),
         version: row.try_get::<i64, _>("version")?.unsigned_abs(),
     })
+}
+
+fn channels(names: Option<Vec<String>>) -> Option<Vec<Channel>> {
+    names.map(|names| names.iter().filter_map(|name| Channel::named(name)).collect())
 }

@@ -44,6 +44,9 @@ pub trait GuestLinks: std::fmt::Debug + Send + Sync {
     /// Where the guest manages the appointment: a secret, for their mails only.
     fn manage_url(&self, appointment_id: AppointmentId) -> String;
 
+    /// Where the guest of the appointment says that they want no more reminders by mail: good for nothing else.
+    fn unsubscribe_url(&self, appointment_id: AppointmentId) -> String;
+
     /// Where a forgotten password is replaced: a secret, for the mail to the owner of the account only.
     fn reset_url(&self, reset_id: ResetId) -> String;
 

@@ -5,7 +5,10 @@ use std::{str::FromStr, time::Duration};
 use domain::notification::Receipt;
 use lettre::{
     Address, Message,
-    message::{Attachment, Mailbox, MultiPart, SinglePart, header::ContentType},
+    message::{
+        Attachment, Mailbox, MultiPart, SinglePart,
+        header::{ContentType, Header, HeaderName, HeaderValue},
+    },
     transport::smtp::{
         authentication::{Credentials, Mechanism},
         client::{AsyncSmtpConnection, TlsParameters},
@@ -117,6 +120,9 @@ impl Smtp {
         for to in to {
             message = message.to(Mailbox::new(None, Address::from_str(to)?));
         }
+        if let Some(url) = &mail.unsubscribe {
+            message = message.header(Unsubscribe(format!("<{url}>"))).header(OneClick);
+        }
         Ok(message.subject(mail.subject.clone()).multipart(body(mail)?)?)
     }
 
@@ -164,6 +170,42 @@ impl Smtp {
             connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
         }
         Ok(connection)
+    }
+}
+
+/// Where whoever wants no more of these says so (RFC 2369).
+#[derive(Debug, Clone)]
+struct Unsubscribe(String);
+
+/// That a click is enough for that (RFC 8058).
+#[derive(Debug, Clone)]
+struct OneClick;
+
+impl Header for Unsubscribe {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("List-Unsubscribe")
+    }
+
+    fn parse(value: &str) -> Result<Self, BoxError> {
+        Ok(Self(value.to_owned()))
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), self.0.clone())
+    }
+}
+
+impl Header for OneClick {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("List-Unsubscribe-Post")
+    }
+
+    fn parse(_value: &str) -> Result<Self, BoxError> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "List-Unsubscribe=One-Click".to_owned())
     }
 }
 
@@ -288,6 +330,7 @@ mod tests {
                 text: "words".into(),
                 html: "<p>words</p>".into(),
                 invitation: Some(Invitation { method, file }),
+                unsubscribe: None,
             };
             let sent = String::from_utf8(body(&mail).unwrap().formatted()).unwrap();
             let said = format!("text/calendar; charset=utf-8; method={method}");

@@ -44,6 +44,8 @@ pub struct Mail {
     pub html: Option<String>,
     /// The invitation among the bodies.
     pub calendar: Option<String>,
+    /// The headers that say how whoever wants no more of these says so.
+    pub unsubscribe: Vec<String>,
     /// Names of files.
     pub attachments: Vec<String>,
 }
@@ -179,6 +181,7 @@ mod tests {
             text: Some("Body\r\n".into()),
             html: None,
             calendar: None,
+            unsubscribe: vec![],
             attachments: vec![],
         };
         let mails = sink.messages().await;

@@ -104,6 +104,19 @@ impl Links {
         self.meant(Audience::Manage, text).map(|id| Link::of(AppointmentId::new(id)))
     }
 
+    /// The link by which the guest of an appointment is not reminded by mail any more, as text that can stand
+    /// in a URL. Providers of mail read it: it is good for nothing else.
+    #[must_use]
+    pub fn unsubscribe(&self, appointment_id: AppointmentId) -> String {
+        self.named(Audience::Unsubscribe, appointment_id.uuid(), GENERATION)
+    }
+
+    /// Whose guest a link stands for; nothing when it is not one of ours, or not any more.
+    #[must_use]
+    pub fn unsubscribing(&self, text: &str) -> Option<AppointmentId> {
+        self.meant(Audience::Unsubscribe, text).map(AppointmentId::new)
+    }
+
     /// The link of a staff member's calendar feed, as text that can stand in a URL.
     #[must_use]
     pub fn feed(&self, staff_id: StaffId) -> String {

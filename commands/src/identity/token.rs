@@ -26,6 +26,8 @@ pub enum Audience {
     Change,
     /// Reading the calendar feed of a staff member.
     Feed,
+    /// Not being reminded by mail any more, as a guest.
+    Unsubscribe,
     /// Waiting for a time to become free, as a guest.
     Wait,
     /// Replacing a forgotten password, once.
@@ -41,6 +43,7 @@ impl Audience {
             Self::Manage => "manage",
             Self::Change => "change",
             Self::Feed => "feed",
+            Self::Unsubscribe => "unsubscribe",
             Self::Wait => "wait",
             Self::Reset => "reset",
             Self::Invite => "invite",

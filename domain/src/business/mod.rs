@@ -29,7 +29,7 @@ pub use intake::{Answer, Answers, IntakeField, IntakeFields, IntakeKind};
 pub use limits::Limits;
 pub use policy::{BookingPolicy, BufferRule, PolicyChange, SlotGrid};
 pub use profile::{Profile, ProfileChange};
-pub use reminders::{QuietHours, ReminderPolicy, ServiceReminders};
+pub use reminders::{QuietHours, ReminderPolicy, ServiceReminders, check_each_once};
 pub(crate) use resource::same;
 pub use resource::{Resource, ResourceChange, ResourceNeed, Resources};
 pub(crate) use service::MAX_MINUTES;

@@ -97,6 +97,11 @@ pub(super) fn check_offsets(fields: &mut Fields, field: &str, offsets: &[u32]) {
 
 pub(super) fn check_channels(fields: &mut Fields, field: &str, channels: &[Channel]) {
     fields.check(!channels.is_empty(), field, "must name at least one channel");
+    check_each_once(fields, field, channels);
+}
+
+/// That no channel is named twice.
+pub fn check_each_once(fields: &mut Fields, field: &str, channels: &[Channel]) {
     for (i, channel) in channels.iter().enumerate() {
         let new = !channels.iter().take(i).any(|c| c == channel);
         fields.check(new, format!("{field}[{i}]"), "must not repeat another channel");

@@ -1,5 +1,5 @@
 use super::CustomerField;
-use crate::CustomerId;
+use crate::{CustomerId, notification::Channel};
 
 /// What can be asked of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,11 @@ pub enum CustomerCommand {
         fields: Vec<CustomerField>,
         /// Refuses when they are no longer in this version; `None` takes any.
         expected: Option<u64>,
+    },
+    /// Remind them otherwise.
+    Prefer {
+        /// By these alone, of those that the business uses; `None` by whatever it uses.
+        reminder_channels: Option<Vec<Channel>>,
     },
     /// Let another customer stand for them.
     Merge {

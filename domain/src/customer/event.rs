@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{CustomerId, pure::event_types};
+use crate::{CustomerId, notification::Channel, pure::event_types};
 
 /// Stored for ever: add, never change. The stream of a customer whom nobody has changed is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +10,12 @@ pub enum CustomerEvent {
     DetailsChanged {
         /// Of which something was said.
         fields: Vec<CustomerField>,
+    },
+    /// They want to be reminded otherwise.
+    PreferencesChanged {
+        /// By these alone, of those that the business uses; `None` by whatever it uses, an empty list by none.
+        #[serde(default)]
+        reminder_channels: Option<Vec<Channel>>,
     },
     /// They turned out to be another customer, who stands for them from now on.
     Merged {
@@ -36,6 +42,7 @@ pub enum CustomerField {
 
 event_types!(CustomerEvent {
     DetailsChanged => "customer.details_changed.v1",
+    PreferencesChanged => "customer.preferences_changed.v1",
     Merged => "customer.merged.v1",
     Absorbed => "customer.absorbed.v1",
 });

@@ -2,7 +2,7 @@ use cqrs_es::test::TestFramework;
 use uuid::Uuid;
 
 use super::*;
-use crate::CustomerId;
+use crate::{CustomerId, notification::Channel};
 
 fn cust(n: u128) -> CustomerId {
     CustomerId::new(Uuid::from_u128(n))
@@ -18,6 +18,29 @@ fn change(expected: Option<u64>) -> CustomerCommand {
 
 fn changed() -> CustomerEvent {
     CustomerEvent::DetailsChanged { fields: vec![CustomerField::Email] }
+}
+
+fn prefer(channels: Option<&[Channel]>) -> CustomerCommand {
+    CustomerCommand::Prefer { reminder_channels: channels.map(<[Channel]>::to_vec) }
+}
+
+fn preferred(channels: Option<&[Channel]>) -> CustomerEvent {
+    CustomerEvent::PreferencesChanged { reminder_channels: channels.map(<[Channel]>::to_vec) }
+}
+
+#[test]
+fn what_a_guest_wants_already_is_no_event() {
+    let (by_text, nothing) = (Some(&[Channel::Sms][..]), Some(&[][..]));
+    given(vec![]).when(prefer(None)).then_expect_events(vec![]);
+    given(vec![]).when(prefer(by_text)).then_expect_events(vec![preferred(by_text)]);
+    let twice = prefer(Some(&[Channel::Sms, Channel::Email, Channel::Sms]));
+    let both = preferred(Some(&Channel::ALL));
+    given(vec![]).when(twice.clone()).then_expect_events(vec![both.clone()]);
+    given(vec![both]).when(twice).then_expect_events(vec![]);
+    given(vec![preferred(by_text)])
+        .when(prefer(nothing))
+        .then_expect_events(vec![preferred(nothing)]);
+    given(vec![preferred(nothing)]).when(prefer(None)).then_expect_events(vec![preferred(None)]);
 }
 
 #[test]
@@ -42,8 +65,8 @@ fn whoever_was_merged_stays_so_and_is_changed_no_more() {
     let merge = |into| CustomerCommand::Merge { into };
     given(vec![]).when(merge(cust(2))).then_expect_events(merged());
     given(merged()).when(merge(cust(2))).then_expect_events(vec![]);
-    for command in [merge(cust(3)), change(None), CustomerCommand::Absorb { customer_id: cust(3) }]
-    {
+    let absorb = CustomerCommand::Absorb { customer_id: cust(3) };
+    for command in [merge(cust(3)), change(None), absorb, prefer(None)] {
         given(merged()).when(command).then_expect_error(CustomerError::Merged { into: cust(2) });
     }
 }

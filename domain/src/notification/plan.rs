@@ -63,6 +63,8 @@ pub struct Reach<'a> {
     pub email: bool,
     /// Whether there is a number for text messages.
     pub phone: bool,
+    /// By what the guest wants to be reminded, of what the business uses; `None` by whatever it uses.
+    pub wished: Option<&'a [Channel]>,
 }
 
 impl Reach<'_> {
@@ -73,11 +75,30 @@ impl Reach<'_> {
         }
     }
 
-    /// By what reminders travel. Who cannot be reached at all has one that fails, as evidence.
+    /// Whether the guest wants none of what the business would remind them by.
+    #[must_use]
+    pub fn is_declined(self) -> bool {
+        !self.policy.channels.iter().any(|channel| self.wishes(*channel))
+    }
+
+    fn wishes(self, channel: Channel) -> bool {
+        self.wished.is_none_or(|wished| wished.contains(&channel))
+    }
+
+    /// By what reminders travel. Who cannot be reached at all has one that fails, as evidence, and who wants
+    /// none has one that is to be skipped.
     fn reminders(self) -> Vec<Channel> {
-        let all = &self.policy.channels;
-        let open: Vec<Channel> = all.iter().copied().filter(|c| self.reaches(*c)).collect();
-        if open.is_empty() { all.iter().take(1).copied().collect() } else { open }
+        let all = self.policy.channels.iter().copied();
+        let mut wished: Vec<Channel> = all.clone().filter(|c| self.wishes(*c)).collect();
+        if wished.is_empty() {
+            return all.take(1).collect();
+        }
+        if wished.iter().any(|channel| self.reaches(*channel)) {
+            wished.retain(|channel| self.reaches(*channel));
+        } else {
+            wished.truncate(1);
+        }
+        wished
     }
 
     /// By what everything else travels: by mail, unless there is a number alone and the business pays for

@@ -35,7 +35,7 @@ fn policy(channels: &[Channel]) -> ReminderPolicy {
 static UTC: Zone = Zone::UTC;
 
 fn by_mail(policy: &ReminderPolicy) -> Reach<'_> {
-    Reach { policy, zone: &UTC, email: true, phone: false }
+    Reach { policy, zone: &UTC, email: true, phone: false, wished: None }
 }
 
 fn given(events: Vec<NotificationEvent>) -> AggregateTestExecutor<Notification> {
@@ -206,10 +206,37 @@ fn visit(start: &str) -> Visit {
 }
 
 #[test]
+fn guests_are_reminded_by_what_they_wish_of_what_the_business_uses() {
+    use Channel::{Email, Sms};
+    let both = policy(&[Email, Sms]);
+    let reach = |policy, wished, email| Reach { policy, zone: &UTC, email, phone: true, wished };
+    let channels = |reach: Reach<'_>| {
+        let id = AppointmentId::new(Uuid::from_u128(1));
+        let plans = reminders_for(id, &visit("2026-03-04T09:00:00Z"), 0, reach);
+        let channels = plans.into_iter().take(plans_of_one(reach)).map(|plan| plan.channel);
+        (channels.collect::<Vec<_>>(), reach.is_declined())
+    };
+    assert_eq!(channels(reach(&both, None, true)), (vec![Email, Sms], false));
+    assert_eq!(channels(reach(&both, Some(&[Sms]), true)), (vec![Sms], false));
+    assert_eq!(channels(reach(&both, Some(&Channel::ALL), false)), (vec![Sms], false));
+    // It cannot arrive, and fails where everybody sees it: the other one is not wanted.
+    assert_eq!(channels(reach(&both, Some(&[Email]), false)), (vec![Email], false));
+    // One that is to be skipped says so.
+    assert_eq!(channels(reach(&both, Some(&[]), true)), (vec![Email], true));
+    assert_eq!(channels(reach(&policy(&[Email]), Some(&[Sms]), true)), (vec![Email], true));
+}
+
+/// How many channels a reminder is planned for, of which there is one at each of two offsets.
+fn plans_of_one(reach: Reach<'_>) -> usize {
+    let id = AppointmentId::new(Uuid::from_u128(1));
+    reminders_for(id, &visit("2026-03-04T09:00:00Z"), 0, reach).len() / 2
+}
+
+#[test]
 fn guests_are_reminded_by_every_channel_that_reaches_them() {
     let both = policy(&[Channel::Email, Channel::Sms]);
     let channels = |policy: &ReminderPolicy, email, phone| {
-        let reach = Reach { policy, zone: &UTC, email, phone };
+        let reach = Reach { policy, zone: &UTC, email, phone, wished: None };
         let id = AppointmentId::new(Uuid::from_u128(1));
         let news = (at("2026-03-01T08:00:00Z"), Kind::Confirmation);
         let plans = plans_for(id, &visit("2026-03-04T09:00:00Z"), news, 0, reach);

@@ -7,7 +7,7 @@ use commands::{
     CommandError,
     customer::{ChangeCustomer, CustomerRefused},
 };
-use domain::{CustomerId, customer::CustomerError};
+use domain::{CustomerId, customer::CustomerError, notification::Channel};
 use jiff::Timestamp;
 use projections::customers::{CustomerFilter, CustomerRow, Customers, Visits};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ impl From<CustomerRow> for ListedCustomer {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Customer, example = json!({
     "id": "cust_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f", "name": "Ada Guest", "email": "ada@example.com",
-    "phone": "+1 555 0100", "created_at": "2026-03-01T09:00:00Z", "notes": "prefers mornings",
+    "phone": "+1 555 0100", "created_at": "2026-03-01T09:00:00Z", "notes": "prefers mornings", "reminder_channels": null,
     "visits": {"booked": 1, "completed": 4, "no_show": 1}, "first_visit": "2026-03-02T14:00:00Z",
     "last_visit": "2026-09-07T13:00:00Z", "next_visit": "2026-10-05T13:00:00Z",
 }))]
@@ -81,6 +81,10 @@ pub(crate) struct KnownCustomer {
     customer: ListedCustomer,
     /// In the business's own words.
     notes: Option<String>,
+    /// By what they want to be reminded, of what the business uses; by none when it is empty, by whatever it uses
+    /// when it is null.
+    #[schema(value_type = Option<Vec<String>>)]
+    reminder_channels: Option<Vec<Channel>>,
     /// How many there are in each status; one without any is left out.
     visits: BTreeMap<String, u64>,
     /// When the first one began, of those that were not called off or missed.
@@ -113,6 +117,11 @@ pub(crate) struct CustomerPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     notes: Option<Option<String>>,
+    /// By what they want to be reminded (`email`, `sms`), of what the business uses; by none when it is empty, by
+    /// whatever it uses when it is null.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    reminder_channels: Option<Option<Vec<Channel>>>,
 }
 
 /// Who stands for the customer from now on.
@@ -134,12 +143,14 @@ impl Api {
         let found = customers.get(member.business_id, id).await?;
         let mut row = found.ok_or_else(Problem::not_found)?;
         let (version, notes) = (row.version, row.notes.take());
+        let reminder_channels = row.reminder_channels.take();
         let now = clock::now();
         let visits = customers.visits(member.business_id, row.customer_id, now).await?;
         let Visits { by_status, first, last, next } = visits;
         let answer = KnownCustomer {
             customer: row.into(),
             notes,
+            reminder_channels,
             visits: by_status,
             first_visit: first,
             last_visit: last,
@@ -159,7 +170,7 @@ impl Api {
     }
 }
 
-fn refused(error: CommandError<CustomerRefused>) -> Problem {
+pub(super) fn refused(error: CommandError<CustomerRefused>) -> Problem {
     Problem::of(error, |refused| {
         let detail = refused.to_string();
         let conflict = |code| Problem::new(StatusCode::CONFLICT, code, detail.clone());
@@ -240,8 +251,8 @@ pub(crate) async fn patch(
     IfMatch(expected): IfMatch,
     extract::Json(patch): extract::Json<CustomerPatch>,
 ) -> Result<Written<KnownCustomer>, Problem> {
-    let CustomerPatch { name, email, phone, notes } = patch;
-    let change = ChangeCustomer { name, email, phone, notes, expected };
+    let CustomerPatch { name, email, phone, notes, reminder_channels } = patch;
+    let change = ChangeCustomer { name, email, phone, notes, reminder_channels, expected };
     let context = context::command(member.business_id, member.actor());
     let done = api.commands.change_customer(id, &change, &context).await.map_err(refused)?;
     api.customer_changed(member, id, done.position).await

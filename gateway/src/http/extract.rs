@@ -358,3 +358,12 @@ where
 {
     Option::<T>::deserialize(deserializer).map(Some)
 }
+
+/// For fields that may be `null` but must be there: without this, serde takes absent ones for `null`.
+pub(crate) fn required_nullable<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer)
+}

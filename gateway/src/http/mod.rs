@@ -28,6 +28,7 @@ mod negotiate;
 mod notifications;
 mod pages;
 mod permission;
+mod preferences;
 mod problem;
 mod public;
 mod rates;
@@ -230,6 +231,8 @@ fn by_link() -> OpenApiRouter<Api> {
         .routes(routes!(manage::accept))
         .routes(routes!(manage::reschedule))
         .routes(routes!(manage::calendar))
+        .routes(routes!(preferences::get, preferences::put))
+        .routes(routes!(preferences::ask, preferences::unsubscribe))
         .routes(routes!(waitlist::join))
         .routes(routes!(waitlist::see))
         .routes(routes!(waitlist::leave))

@@ -37,6 +37,10 @@ fn the_api_document_changes_only_on_purpose() {
 /// What users were promised, by method and path.
 const PROMISED: &[&str] = &[
     "POST /api/v1/callbacks/twilio/{id}",
+    "GET /api/v1/public/appointments/{link}/preferences",
+    "PUT /api/v1/public/appointments/{link}/preferences",
+    "GET /api/v1/public/unsubscribe/{link}",
+    "POST /api/v1/public/unsubscribe/{link}",
     "POST /api/v1/auth/register",
     "POST /api/v1/auth/login",
     "POST /api/v1/auth/refresh",

@@ -31,6 +31,7 @@ mod model;
 mod odd_peers;
 mod odd_requests;
 mod ownership;
+mod preferences;
 mod privacy;
 mod races;
 mod reminder_policy;

@@ -26,7 +26,7 @@ async fn reminders(salon: &Salon, id: &str) -> Vec<Value> {
 }
 
 /// Offset and status of each, once they are these.
-async fn become_these(salon: &Salon, id: &str, wanted: &[(i64, &str)]) -> Vec<Value> {
+pub(crate) async fn become_these(salon: &Salon, id: &str, wanted: &[(i64, &str)]) -> Vec<Value> {
     let mut last = vec![];
     let wanted: BTreeSet<(i64, String)> =
         wanted.iter().map(|(offset, status)| (*offset, (*status).to_owned())).collect();
@@ -39,7 +39,7 @@ async fn become_these(salon: &Salon, id: &str, wanted: &[(i64, &str)]) -> Vec<Va
     last
 }
 
-fn of(all: &[Value], offset: i64, status: &str) -> Value {
+pub(crate) fn of(all: &[Value], offset: i64, status: &str) -> Value {
     let wanted = |m: &&Value| m["offset_minutes"] == offset && m["status"] == status;
     all.iter().find(wanted).unwrap().clone()
 }

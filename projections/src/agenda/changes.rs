@@ -151,7 +151,9 @@ impl AgendaChanges {
                 into: into.uuid(),
             }),
             // The other half says nothing more, and details are read where they stand.
-            CustomerEvent::Absorbed { .. } | CustomerEvent::DetailsChanged { .. } => {}
+            CustomerEvent::Absorbed { .. }
+            | CustomerEvent::DetailsChanged { .. }
+            | CustomerEvent::PreferencesChanged { .. } => {}
         }
         Ok(())
     }

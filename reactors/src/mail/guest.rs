@@ -11,14 +11,15 @@ impl Mails {
         kind: Kind,
         about: &About<'_>,
         contact: &Contact,
-        manage_url: &str,
+        urls: Urls<'_>,
     ) -> Result<Mail, TemplateError> {
-        let values = values(kind, about, contact, manage_url);
+        let values = values(kind, about, contact, urls);
         let name = &about.business.profile.value.name;
         let service = about.service();
         let what = service.as_deref().unwrap_or("your appointment");
         let subject = format!("{}: {what} at {name}", news(kind));
-        self.render(kind.as_str(), name, subject, &values)
+        let mail = self.render(kind.as_str(), name, subject, &values)?;
+        Ok(Mail { unsubscribe: urls.unsubscribe.map(str::to_owned), ..mail })
     }
 
     /// The same in a few words, for a phone.
@@ -29,12 +30,21 @@ impl Mails {
         contact: &Contact,
         manage_url: &str,
     ) -> Result<String, TemplateError> {
-        let values = values(kind, about, contact, manage_url);
+        let urls = Urls { manage: manage_url, unsubscribe: None };
+        let values = values(kind, about, contact, urls);
         Ok(self.templates.get_template("guest.sms")?.render(values)?)
     }
 }
 
-fn values(kind: Kind, about: &About<'_>, contact: &Contact, manage_url: &str) -> Value {
+/// Addresses for the guest alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Urls<'a> {
+    pub(crate) manage: &'a str,
+    /// Where they say that they want no more of these, if they can.
+    pub(crate) unsubscribe: Option<&'a str>,
+}
+
+fn values(kind: Kind, about: &About<'_>, contact: &Contact, urls: Urls<'_>) -> Value {
     let About { business, visit, previous, expires_at, offered } = *about;
     let (profile, zone) = (&business.profile.value, zone_of(contact));
     context! {
@@ -56,7 +66,8 @@ fn values(kind: Kind, about: &About<'_>, contact: &Contact, manage_url: &str) ->
             manage => manage(kind),
             until => expires_at.map(|at| local(at, &profile.timezone)),
             offered => offered,
-            manage_url => manage_url,
+            manage_url => urls.manage,
+            unsubscribe_url => urls.unsubscribe,
     }
 }
 

@@ -6,6 +6,8 @@ mod guest;
 mod host;
 mod said;
 
+pub(crate) use guest::Urls;
+
 use domain::{Zone, appointment::Visit, business::BusinessState};
 use jiff::Timestamp;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
@@ -27,6 +29,8 @@ pub(crate) struct Mail {
     pub(crate) html: String,
     /// For the guest's calendar.
     pub(crate) invitation: Option<Invitation>,
+    /// Where whoever wants no more of these says so.
+    pub(crate) unsubscribe: Option<String>,
 }
 
 /// Renders mails.
@@ -113,6 +117,7 @@ impl Mails {
             text: part("txt")?,
             html: part("html")?,
             invitation: None,
+            unsubscribe: None,
         })
     }
 }

@@ -14,6 +14,10 @@ use uuid::Uuid;
 use super::*;
 
 const MANAGE_URL: &str = "https://book.example/salons/api/v1/public/appointments/AQ-_";
+const URLS: Urls<'_> = Urls {
+    manage: MANAGE_URL,
+    unsubscribe: Some("https://book.example/api/v1/public/unsubscribe/AQ-_"),
+};
 
 const PRICE: Money = Money { amount: 4500, currency: Currency::USD };
 
@@ -99,7 +103,7 @@ fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
     };
     let mails = Mails::try_new().unwrap();
     match kind.recipient() {
-        Recipient::Guest => mails.to_guest(kind, &about, &contact, MANAGE_URL).unwrap(),
+        Recipient::Guest => mails.to_guest(kind, &about, &contact, URLS).unwrap(),
         Recipient::Host => mails.to_host(kind, &about, Some(&contact), true).unwrap(),
     }
 }

@@ -18,8 +18,10 @@ use super::{Notifier, Offer, POINT, gate::Gate};
 use crate::{
     GuestCalendar,
     hosts::Addresses,
-    mail::{About, Mail},
+    mail::{About, Mail, Urls},
     provider::{HandOver, Refusal},
+    reach,
+    scheduler::GUEST_PREFERENCE,
     sms::Text,
     smtp::Ready,
     work::{self, Work},
@@ -46,8 +48,10 @@ enum Prepared {
         to: String,
         seen: Option<u64>,
     },
-    /// The appointment is not any more what the message says.
-    CalledOff,
+    /// The appointment is not any more what the message says, or for another reason the guest does not want it.
+    CalledOff {
+        reason: Option<&'static str>,
+    },
     NoContact,
 }
 
@@ -141,8 +145,9 @@ impl Notifier {
                 let letter = Letter::Text(Text { id, attempt, to, body });
                 return Ok(Some(Outgoing { letter, seen }));
             }
-            Prepared::CalledOff => {
-                self.record(taken, NotificationCommand::Cancel { reason: None }, None).await?;
+            Prepared::CalledOff { reason } => {
+                let reason = reason.map(str::to_owned);
+                self.record(taken, NotificationCommand::Cancel { reason }, None).await?;
                 return Ok(None);
             }
             Prepared::NoContact => {
@@ -347,7 +352,7 @@ impl Notifier {
         let histories = self.log.load(work.business_id, std::slice::from_ref(&key)).await?;
         let business: Loaded<Business> = histories.fold(&key)?;
         let (Some((to, role)), Some(business)) = (found, business.state.registered()) else {
-            return Ok(Prepared::CalledOff);
+            return Ok(Prepared::CalledOff { reason: None });
         };
         let url = match mail {
             AccountMail::PasswordReset { reset_id } => self.links.reset_url(reset_id),
@@ -374,7 +379,7 @@ impl Notifier {
         let same = i64::from(state.revision()) + 1 == i64::from(work.version);
         let stands = state.known().filter(|(_, status)| same && kind.fits(*status));
         let (Some(business), Some((visit, status))) = (business.state.registered(), stands) else {
-            return Ok(Prepared::CalledOff);
+            return Ok(Prepared::CalledOff { reason: None });
         };
         let agenda = Agenda::new(self.log.clone());
         let contact = agenda.contact(work.business_id, work.appointment_id).await?;
@@ -397,6 +402,9 @@ impl Notifier {
             });
         }
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
+        if kind == Kind::Reminder && self.is_unwanted(work, visit).await? {
+            return Ok(Prepared::CalledOff { reason: Some(GUEST_PREFERENCE) });
+        }
         let manage_url = self.links.manage_url(work.appointment_id);
         if work.channel == Channel::Sms.as_str() {
             let Some(to) = contact.phone.clone() else { return Ok(Prepared::NoContact) };
@@ -404,7 +412,10 @@ impl Notifier {
             return Ok(Prepared::Text { body, to, seen });
         }
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
-        let mut mail = self.mails.to_guest(kind, &about, &contact, &manage_url)?;
+        let unsubscribe = self.links.unsubscribe_url(work.appointment_id);
+        let unsubscribe = (kind == Kind::Reminder).then_some(unsubscribe);
+        let urls = Urls { manage: &manage_url, unsubscribe: unsubscribe.as_deref() };
+        let mut mail = self.mails.to_guest(kind, &about, &contact, urls)?;
         // A reminder says nothing new: calendars have what it is about. What was only asked for is in none.
         if kind != Kind::Reminder && (kind.is_agreed() || kind == Kind::Cancellation) {
             let calendar = GuestCalendar {
@@ -419,6 +430,15 @@ impl Notifier {
             mail.invitation = Some(calendar.invitation(&contact.name, &to));
         }
         Ok(Prepared::Mail { mail, to: vec![to], seen })
+    }
+
+    /// Whether the guest has said meanwhile that they do not want to be reminded by this channel.
+    async fn is_unwanted(&self, work: &Work, visit: &Visit) -> Result<bool, sqlx::Error> {
+        let customer = visit.customer_id.uuid();
+        let mut connection = self.log.database().system().acquire().await?;
+        let wishes = reach::wishes(&mut connection, &[customer]).await?;
+        let wished = |named: &Channel| named.as_str() == work.channel;
+        Ok(wishes.get(&customer).is_some_and(|channels| !channels.iter().any(wished)))
     }
 
     /// Where whoever serves is reached now, and whoever was to serve before it was moved.

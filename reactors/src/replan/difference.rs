@@ -14,8 +14,6 @@ use crate::{
     work::Work,
 };
 
-/// Why a reminder is called off.
-const OTHER_POLICY: &str = "other_policy";
 /// Why one is not sent that is wanted now.
 const LATE: &str = "due_before_policy";
 
@@ -26,12 +24,13 @@ pub(super) struct Difference<'a> {
     pub(super) call_off: Vec<CalledOff<'a>>,
 }
 
-/// `there` are the messages of the visit; those of another `version` belong to another agreement.
+/// `there` are the messages of the visit; those of another `version` belong to another agreement. `reason` is why
+/// what is not wanted is called off.
 pub(super) fn between<'a>(
     wanted: Vec<Plan>,
     there: impl Iterator<Item = &'a Work>,
     version: u32,
-    now: Timestamp,
+    (now, reason): (Timestamp, &'static str),
 ) -> Difference<'a> {
     // The last round of each is what counts.
     let mut last: HashMap<(u32, Option<Channel>), &Work> = HashMap::new();
@@ -54,7 +53,7 @@ pub(super) fn between<'a>(
         match work.state.as_str() {
             // Its time is another, since hours are quiet now, or are no more.
             "pending" if work.attempts == 0 && work.due_at != again.due_at && work.due_at > now => {
-                difference.call_off.push(CalledOff { work, reason: Some(OTHER_POLICY) });
+                difference.call_off.push(CalledOff { work, reason: Some(reason) });
                 let late = again.due_at <= now;
                 difference.plan.push((again, late));
             }
@@ -64,7 +63,7 @@ pub(super) fn between<'a>(
     }
     // What is overdue was owed by the policy of before, and goes out.
     let surplus = last.into_values().filter(|work| can_stop(work) && work.due_at > now);
-    difference.call_off.extend(surplus.map(|work| CalledOff { work, reason: Some(OTHER_POLICY) }));
+    difference.call_off.extend(surplus.map(|work| CalledOff { work, reason: Some(reason) }));
     difference
 }
 
@@ -134,7 +133,7 @@ mod tests {
 
     /// Offset, round and whether it is late of what is planned; offsets of what is called off.
     fn between_them(wanted: &[Plan], there: &[Work]) -> (Vec<(u32, u32, bool)>, Vec<u32>) {
-        let found = between(wanted.to_vec(), there.iter(), 1, at(1_000));
+        let found = between(wanted.to_vec(), there.iter(), 1, (at(1_000), "other_policy"));
         let planned = found.plan.iter().map(|(p, late)| (p.offset_minutes, p.round, *late));
         let off = found.call_off.iter().map(|off| off.work.offset_minutes);
         let (mut planned, mut off): (Vec<_>, Vec<_>) = (planned.collect(), off.collect());

@@ -1,4 +1,5 @@
-//! Plans reminders again, when the business wants its guests reminded otherwise than when they booked.
+//! Plans reminders again, when the business wants its guests reminded otherwise than when they booked, or a guest
+//! does.
 
 mod difference;
 
@@ -8,7 +9,7 @@ use std::{
 };
 
 use domain::{
-    AppointmentId, BusinessId, ServiceId,
+    AppointmentId, BusinessId, CustomerId, ServiceId,
     appointment::{Appointment, Status, Visit},
     business::{Business, BusinessState},
     notification::reminders_for,
@@ -25,9 +26,11 @@ use uuid::Uuid;
 
 use crate::{
     reach::Guests,
-    scheduler::{agreeing, complete, known, write},
+    scheduler::{GUEST_PREFERENCE, agreeing, complete, known, write},
 };
 
+/// Why a reminder is called off.
+const OTHER_POLICY: &str = "other_policy";
 const JOB: &str = "replan-reminders";
 const TICK: Duration = Duration::from_secs(1);
 /// A round that takes longer has lost its server.
@@ -50,6 +53,7 @@ struct Task {
     replan_id: i64,
     business_id: BusinessId,
     service_id: Option<ServiceId>,
+    customer_id: Option<CustomerId>,
     asked: Cursor,
     after: (jiff_sqlx::Timestamp, Uuid),
     origin: Origin,
@@ -165,14 +169,21 @@ impl Replanner {
         let mut transaction = connection.begin().await?;
         // All reading comes before the first write, as the feed needs it.
         let known = known(&mut transaction, &ids).await?;
-        let guests = Guests::read(&mut transaction, &ids).await?;
+        let customers = upcoming.iter().map(|one| one.visit.customer_id.uuid());
+        let customers: Vec<Uuid> = customers.collect();
+        let guests = Guests::read(&mut transaction, &ids, &customers).await?;
         let (now, zone) = (clock::now(), &business.profile.value.timezone);
         let (mut planned, mut called_off) = (Vec::new(), Vec::new());
         for Upcoming { id, visit, revision } in upcoming {
             let policy = business.reminders(visit.service_id);
-            let wanted = reminders_for(*id, visit, *revision, guests.of(*id, &policy, zone));
+            let reach = guests.of(*id, visit.customer_id, &policy, zone);
+            let (wanted, reason) = if reach.is_declined() {
+                (vec![], GUEST_PREFERENCE)
+            } else {
+                (reminders_for(*id, visit, *revision, reach), OTHER_POLICY)
+            };
             let there = known.values().filter(|work| work.appointment_id == *id);
-            let difference = difference::between(wanted, there, revision + 1, now);
+            let difference = difference::between(wanted, there, revision + 1, (now, reason));
             for (plan, late) in difference.plan {
                 planned.push(difference::planned(task.business_id, &task.origin, plan, late)?);
             }
@@ -198,7 +209,7 @@ async fn next(
     without: impl Iterator<Item = &i64>,
 ) -> Result<Option<Task>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT replan_id, business_id, service_id, transaction_id::text::bigint AS transaction_id,
+        "SELECT replan_id, business_id, service_id, customer_id, transaction_id::text::bigint AS transaction_id,
                 position, after_start, after_id, correlation_id, traceparent
            FROM replan WHERE replan_id <> ALL($1) ORDER BY replan_id LIMIT 1",
     )
@@ -207,10 +218,12 @@ async fn next(
     .await?;
     let task = |row: sqlx::postgres::PgRow| -> Result<Task, sqlx::Error> {
         let service_id: Option<Uuid> = row.try_get("service_id")?;
+        let customer_id: Option<Uuid> = row.try_get("customer_id")?;
         Ok(Task {
             replan_id: row.try_get("replan_id")?,
             business_id: BusinessId::new(row.try_get("business_id")?),
             service_id: service_id.map(ServiceId::new),
+            customer_id: customer_id.map(CustomerId::new),
             asked: Cursor {
                 transaction_id: row.try_get("transaction_id")?,
                 position: row.try_get("position")?,
@@ -246,7 +259,8 @@ async fn page(
     sqlx::query_as(
         "SELECT starts_at, appointment_id FROM agenda.appointment
           WHERE business_id = $1 AND starts_at > now() AND status = 'booked'
-            AND ($2::uuid IS NULL OR service_id = $2) AND (starts_at, appointment_id) > ($3, $4)
+            AND ($2::uuid IS NULL OR service_id = $2)
+            AND ($6::uuid IS NULL OR customer_id = $6) AND (starts_at, appointment_id) > ($3, $4)
           ORDER BY starts_at, appointment_id LIMIT $5",
     )
     .bind(task.business_id.uuid())
@@ -254,6 +268,7 @@ async fn page(
     .bind(task.after.0)
     .bind(task.after.1)
     .bind(PAGE)
+    .bind(task.customer_id.map(|id| id.uuid()))
     .fetch_all(connection)
     .await
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use domain::{
     AppointmentId, BusinessId, StaffId,
     appointment::{Appointment, AppointmentEvent, Visit},
-    notification::{Kind, host_plan, notification_id, plans_for},
+    notification::{Kind, Recipient, host_plan, notification_id, plans_for},
 };
 use sqlx::PgConnection;
 use streams::{
@@ -29,6 +29,9 @@ use crate::{
     since::Since,
     work::Work,
 };
+
+/// Why a guest is not reminded who does not want to be.
+pub(crate) const GUEST_PREFERENCE: &str = "guest_preference";
 
 /// Plans messages.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +68,7 @@ impl Reactor for Scheduler {
         businesses.dedup();
         let hosts = hosts(connection, &facts, &businesses, &before).await?;
         let mut policies = Policies::read(connection, &businesses).await?;
-        let guests = Guests::read(connection, &appointments).await?;
+        let guests = Guests::read(connection, &appointments, &customers(&facts, &before)).await?;
         let mut planned: Vec<Planned> = Vec::new();
         let mut called_off: Vec<CalledOff<'_>> = Vec::new();
         for (event, id, fact) in facts {
@@ -88,12 +91,19 @@ impl Reactor for Scheduler {
                 || Failure::Poison("a visit of a business that nobody registered".into());
             let told = policies.at(event.business_id, event.cursor).ok_or_else(unregistered)?;
             let policy = told.reminders(visit.service_id);
-            let reach = guests.of(id, &policy, told.zone());
+            let reach = guests.of(id, visit.customer_id, &policy, told.zone());
             let host = host_plan(id, visit, news, *revision).filter(|_| told.hosts());
             for plan in plans_for(id, visit, news, *revision, reach).into_iter().chain(host) {
                 let new = !known.contains_key(&notification_id(&plan).uuid());
                 if new && since.plans(plan.kind, event.cursor) {
-                    let needless = hosts.did_it_themselves(event, &follows.staff());
+                    let own = || hosts.did_it_themselves(event, &follows.staff());
+                    let needless = match plan.kind.recipient() {
+                        Recipient::Host if own() => Some("own_change"),
+                        Recipient::Guest if plan.kind == Kind::Reminder && reach.is_declined() => {
+                            Some(GUEST_PREFERENCE)
+                        }
+                        Recipient::Host | Recipient::Guest => None,
+                    };
                     planned.push(plan_one(event, plan, needless)?);
                 }
             }
@@ -145,6 +155,13 @@ async fn before(
 ) -> Result<HashMap<Uuid, Agreed>, Failure> {
     let changes = facts.iter().map(|(event, ..)| *event).filter(|event| event.sequence > 1);
     agreed::before(connection, &changes.collect::<Vec<_>>()).await
+}
+
+/// The guests of visits that are agreed now or were before.
+fn customers(facts: &[Fact<'_>], before: &HashMap<Uuid, Agreed>) -> Vec<Uuid> {
+    let agreed = facts.iter().filter_map(|(.., fact)| fact.clone().agreed());
+    let all = agreed.map(|(visit, _)| visit.customer_id.uuid());
+    all.chain(before.values().map(|before| before.visit.customer_id.uuid())).collect()
 }
 
 async fn hosts(

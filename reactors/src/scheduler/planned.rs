@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use domain::{
     Aggregate, BusinessId, Decide,
-    notification::{
-        Notification, NotificationCommand, NotificationEvent, Plan, Recipient, notification_id,
-    },
+    notification::{Notification, NotificationCommand, NotificationEvent, Plan, notification_id},
 };
 use jiff_sqlx::ToSqlx;
 use serde_json::Value;
@@ -62,15 +60,15 @@ pub(crate) fn can_stop(work: &Work) -> bool {
     matches!(work.state.as_str(), "pending" | "offered")
 }
 
-/// `needless` is true when a host would be told of what they did themselves.
-pub(crate) fn plan_one(event: &Recorded, plan: Plan, needless: bool) -> Result<Planned, Failure> {
-    let command = match plan.kind.recipient() {
-        Recipient::Host if needless => {
-            NotificationCommand::Skip { plan: plan.clone(), reason: "own_change".to_owned() }
-        }
-        Recipient::Host | Recipient::Guest => {
-            NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at }
-        }
+/// `needless` says why nobody needs it.
+pub(crate) fn plan_one(
+    event: &Recorded,
+    plan: Plan,
+    needless: Option<&'static str>,
+) -> Result<Planned, Failure> {
+    let command = match needless {
+        Some(reason) => NotificationCommand::Skip { plan: plan.clone(), reason: reason.to_owned() },
+        None => NotificationCommand::Request { plan: plan.clone(), now: event.occurred_at },
     };
     let events = Notification::default().decide(command).map_err(poison)?;
     let (business_id, origin) = (event.business_id, event.origin());

@@ -1,19 +1,22 @@
-//! Changes of policy, which ask for reminders to be planned again.
+//! Changes of what a business or a guest wants, which ask for reminders to be planned again.
 
 use domain::{
-    BusinessId, ServiceId,
+    BusinessId, CustomerId, ServiceId,
     business::{Business, BusinessEvent},
+    customer::{Customer, CustomerEvent},
 };
 use sqlx::PgConnection;
 use streams::{consumer::Failure, log::Recorded};
 use uuid::Uuid;
 
+use super::poison;
 use crate::policies::{Policies, Told};
 
-/// Visits of a business, or of one of its services, are to be planned again.
+/// Visits of a business, or of one of its services or customers, are to be planned again.
 pub(super) struct Wish<'a> {
     event: &'a Recorded,
     service_id: Option<ServiceId>,
+    customer_id: Option<CustomerId>,
 }
 
 /// What a batch changes of when and by what guests are reminded.
@@ -22,7 +25,16 @@ pub(super) async fn of<'a>(
     batch: &'a [Recorded],
 ) -> Result<Vec<Wish<'a>>, Failure> {
     let mut changes = Vec::new();
+    let mut guests = Vec::new();
     for event in batch {
+        // Whoever comes to stand for another is reminded as they want it, of the other's visits, too.
+        if let Some(CustomerEvent::PreferencesChanged { .. } | CustomerEvent::Absorbed { .. }) =
+            event.of::<Customer>()?
+        {
+            let id = event.stream.id.parse().map_err(poison::<domain::IdError>)?;
+            guests.push(Wish { event, service_id: None, customer_id: Some(id) });
+            continue;
+        }
         let service_id = match event.of::<Business>()? {
             Some(BusinessEvent::ProfileChanged { .. }) => None,
             Some(
@@ -31,21 +43,22 @@ pub(super) async fn of<'a>(
             ) => Some(service_id),
             _ => continue,
         };
-        changes.push(Wish { event, service_id });
+        changes.push(Wish { event, service_id, customer_id: None });
     }
     if changes.is_empty() {
-        return Ok(changes);
+        return Ok(guests);
     }
     let mut businesses: Vec<BusinessId> = changes.iter().map(|w| w.event.business_id).collect();
     businesses.sort_unstable();
     businesses.dedup();
     let mut policies = Policies::read(connection, &businesses).await?;
-    changes.retain(|Wish { event, service_id }| {
+    changes.retain(|Wish { event, service_id, .. }| {
         let of = |told: Told<'_>| told.summary(*service_id);
         let before = policies.at(event.business_id, event.cursor).map(of);
         let after = policies.through(event.business_id, event.cursor).map(of);
         before.is_some() && before != after
     });
+    changes.append(&mut guests);
     Ok(changes)
 }
 
@@ -54,12 +67,12 @@ pub(super) async fn note(
     connection: &mut PgConnection,
     wishes: &[Wish<'_>],
 ) -> Result<(), sqlx::Error> {
-    for Wish { event, service_id } in wishes {
+    for Wish { event, service_id, customer_id } in wishes {
         let origin = event.origin();
         sqlx::query(
             "INSERT INTO replan (business_id, service_id, transaction_id, position, correlation_id,
-                                 traceparent)
-             VALUES ($1, $2, $3::text::xid8, $4, $5, $6)
+                                 traceparent, customer_id)
+             VALUES ($1, $2, $3::text::xid8, $4, $5, $6, $7)
              ON CONFLICT (transaction_id, position) DO NOTHING",
         )
         .bind(event.business_id.uuid())
@@ -68,6 +81,7 @@ pub(super) async fn note(
         .bind(event.cursor.position)
         .bind(origin.correlation_id)
         .bind(origin.traceparent)
+        .bind(customer_id.map(|id: CustomerId| -> Uuid { id.uuid() }))
         .execute(&mut *connection)
         .await?;
     }

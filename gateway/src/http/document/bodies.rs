@@ -194,6 +194,10 @@ pub(super) const BODIES: &[Group] = &[
         &["CustomerPatch"],
         &[("name", line(120)), ("email", EMAIL), ("phone", PHONE), ("notes", note(10_000))],
     ),
+    (
+        &["CustomerPatch", "PreferencesRequest"],
+        &[("reminder_channels", list(2).unique()), ("reminder_channels[]", CHANNEL)],
+    ),
     (&["MergeRequest"], &[("into", CUSTOMER)]),
     (&["GuestAcceptRequest", "GuestCancelRequest", "GuestRescheduleRequest"], &[("nonce", SECRET)]),
     (&["RescheduleRequest"], &[("override", list(2))]),

@@ -37,6 +37,11 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
     let join = "POST /api/v1/public/waitlist";
     let leave = "POST /api/v1/public/waitlist/{link}/leave";
     let accept = "POST /api/v1/public/appointments/{link}/accept";
+    let preferred = "GET /api/v1/public/appointments/{link}/preferences";
+    let prefer = "PUT /api/v1/public/appointments/{link}/preferences";
+    let wished = json!({"reminder_channels": null});
+    let see = "GET /api/v1/public/unsubscribe/{link}";
+    let click = "POST /api/v1/public/unsubscribe/{link}";
     let told = "POST /api/v1/callbacks/twilio/{id}";
     vec![
         // Nobody sends text messages here, so nobody tells of any.
@@ -59,6 +64,11 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
         one("POST /api/v1/appointments/{id}/confirm", Own, visit("/confirm"), json!(null), 200),
         one("POST /api/v1/appointments/{id}/decline", Own, visit("/decline"), json!({}), 409),
         one(accept, Anybody, format!("{link}/accept"), json!({ "nonce": nonce }), 409),
+        one(preferred, Anybody, format!("{link}/preferences"), json!(null), 200),
+        one(prefer, Anybody, format!("{link}/preferences"), wished, 200),
+        // Its link is in reminders alone.
+        one(see, Anybody, "/api/v1/public/unsubscribe/a".into(), json!(null), 404),
+        one(click, Anybody, "/api/v1/public/unsubscribe/a".into(), json!({}), 404),
         one(join, Anybody, "/api/v1/public/waitlist".into(), wish(salon), 201),
         one("GET /api/v1/public/waitlist/{link}", Anybody, place.clone(), json!(null), 200),
         one(leave, Anybody, format!("{place}/leave"), json!(null), 200),
