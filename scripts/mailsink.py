@@ -41,6 +41,11 @@ MODES = {
 }
 
 
+def instant(nanoseconds):
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1_000_000:03d}Z"
+
+
 class Store:
     """All messages, in memory and in an append-only file of JSON lines."""
 
@@ -66,7 +71,7 @@ class Store:
             "message_id": str(headers.get("Message-ID", "")).strip().strip("<>"),
             "sender": sender,
             "to": recipients,
-            "received_at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1_000_000 % 1000:03d}Z",
+            "received_at": instant(time.time_ns()),
             "raw": base64.b64encode(raw).decode(),
         }
         with self.lock:

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tempfile::TempDir;
@@ -32,6 +33,8 @@ struct Ports {
 pub struct Mail {
     /// Without angle brackets.
     pub message_id: String,
+    /// When it was accepted.
+    pub received_at: Timestamp,
     /// Of the envelope.
     pub to: Vec<String>,
     /// Of the header.
@@ -175,6 +178,7 @@ mod tests {
         assert!(send(&sink).await.starts_with("250"));
         let mail = Mail {
             message_id: "one@test".into(),
+            received_at: sink.messages().await[0].received_at,
             to: vec!["b@test".into()],
             from: "Ann <a@test>".into(),
             subject: "Hi".into(),

@@ -42,28 +42,28 @@ const SENDING: [&str; 7] = [
 const IN_DOUBT: [&str; 3] = ["notifier.marked", "notifier.sent", "notifier.recording"];
 
 /// Where processes stop when the test wants it.
-struct CrashPoints(TempDir);
+pub(crate) struct CrashPoints(TempDir);
 
 impl CrashPoints {
-    fn of(addresses: &mut Addresses) -> Self {
+    pub(crate) fn of(addresses: &mut Addresses) -> Self {
         let folder = tempfile::tempdir().unwrap();
         addresses.set("TEST_CRASH_POINTS", folder.path().to_str().unwrap());
         Self(folder)
     }
 
     /// Whoever comes there next stops.
-    fn stop_at(&self, point: &str) {
+    pub(crate) fn stop_at(&self, point: &str) {
         fs::write(self.0.path().join(point), "").unwrap();
     }
 
     /// Waits until somebody stands there, and says which process.
-    async fn reached(&self, point: &str) -> u32 {
+    pub(crate) async fn reached(&self, point: &str) -> u32 {
         let file = self.0.path().join(format!("{point}.reached"));
         eventually(point, async || fs::read_to_string(&file).ok()?.parse().ok()).await
     }
 
     /// Whoever stands there goes on, if they live.
-    fn go_on(&self, point: &str) {
+    pub(crate) fn go_on(&self, point: &str) {
         fs::remove_file(self.0.path().join(format!("{point}.reached"))).unwrap();
     }
 }

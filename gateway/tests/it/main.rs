@@ -25,6 +25,7 @@ mod faults;
 mod host_notices;
 mod identity;
 mod intake;
+mod late_changes;
 mod limits;
 mod manage;
 mod model;
