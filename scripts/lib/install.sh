@@ -10,6 +10,9 @@ SINK_WHEELS=aiosmtpd==1.4.6
 YAML_WHEEL=pyyaml==6.0.3
 # shellcheck disable=SC2034
 CALENDAR_WHEEL=icalendar==6.3.2
+# Is compiled where it is installed.
+# shellcheck disable=SC2034
+CLOCK_WHEEL=libfaketime==3.0.1
 # shellcheck disable=SC2034
 CALENDAR_PACKAGE=ical.js@2.2.1
 NODE_AT_LEAST=18

@@ -8,6 +8,7 @@
 
 use std::{env, time::Duration};
 
+pub mod clock;
 pub mod mailsink;
 pub mod nats;
 pub mod postgres;

@@ -165,6 +165,7 @@ pub struct PrivatePostgres {
     process: Option<Process>,
     folder: TempDir,
     port: u16,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl PrivatePostgres {
@@ -173,7 +174,16 @@ impl PrivatePostgres {
     /// # Panics
     /// When it does not come up.
     pub async fn start() -> Self {
-        let mut server = Self { process: None, folder: folder("postgres"), port: free_port() };
+        Self::start_in(vec![]).await
+    }
+
+    /// Starts one in an environment of its own, such as that of another clock.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_in(environment: Vec<(&'static str, String)>) -> Self {
+        let (folder, port) = (folder("postgres"), free_port());
+        let mut server = Self { process: None, folder, port, environment };
         server.create();
         while !server.launch().await {
             // Somebody was quicker to take the port.
@@ -258,6 +268,7 @@ impl PrivatePostgres {
     /// False when it ended at once: the port was taken.
     async fn launch(&mut self) -> bool {
         let mut server = command(program("postgres"));
+        server.envs(self.environment.iter().map(|(name, value)| (name, value)));
         server.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1",

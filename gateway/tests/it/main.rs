@@ -15,6 +15,8 @@ mod calendar_readers;
 mod calendars;
 mod change_mails;
 mod classes;
+#[cfg(target_os = "linux")]
+mod clock;
 mod cluster;
 mod crashes;
 mod customers;

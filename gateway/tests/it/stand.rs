@@ -25,6 +25,8 @@ pub(crate) struct Addresses {
     pub(crate) public_url: Option<String>,
     /// Other settings, without their prefix.
     pub(crate) settings: Vec<(&'static str, String)>,
+    /// What is no setting of ours.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// Servers of a test's own.
@@ -68,6 +70,7 @@ impl Addresses {
             log,
             public_url: None,
             settings: vec![],
+            environment: vec![],
         }
     }
 
@@ -91,6 +94,7 @@ impl Addresses {
             .env("APPTREMIND_PUBLIC_URL", self.public_url.as_deref().unwrap_or_default())
             .env("APPTREMIND_LIMITS", "off")
             .env("APPTREMIND_ADMIN_PORT", "0");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         for (name, value) in &self.settings {
             command.env(format!("APPTREMIND_{name}"), value);
         }
