@@ -245,6 +245,7 @@ async fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
         commands: system.commands.clone(),
         identity: system.identity(settings).await?,
         manage_urls: System::manage_urls(settings)?,
+        seals: System::seals(settings)?,
         sms: settings.sms.clone(),
         organizer: settings.smtp.address(),
         near: slots.beside(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use commands::{
     Commands, Policy,
-    identity::{Identity, KeyRing, Links, Passwords, Resets, RootKeys},
+    identity::{Identity, KeyRing, Links, Passwords, Resets, RootKeys, Seals},
 };
 use streams::{Database, Nudge, broker::Broker, log::Log};
 
@@ -58,6 +58,11 @@ impl System {
     /// Links for guests, with a key that follows from the one in the file.
     pub(crate) fn manage_urls(settings: &Settings) -> anyhow::Result<ManageUrls> {
         Ok(ManageUrls::new(links(settings)?, settings.public_url.clone()))
+    }
+
+    /// What is signed for others to keep, with a key that follows from the one in the file.
+    pub(crate) fn seals(settings: &Settings) -> anyhow::Result<Seals> {
+        Ok(Seals::try_new(&root_keys(settings)?)?)
     }
 
     /// Wishes for another password.

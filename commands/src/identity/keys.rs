@@ -103,9 +103,14 @@ impl SigningKey {
 
     /// The key with this salt that follows from this one.
     pub(super) fn derive(&self, salt: &[u8]) -> Result<Self, KeyError> {
+        self.derive_for(b"apptremind tokens v1: key", Some(salt))
+    }
+
+    /// The key for this use that follows from this one.
+    pub(super) fn derive_for(&self, label: &[u8], salt: Option<&[u8]>) -> Result<Self, KeyError> {
         let mut seed = [0; 32];
-        Hkdf::<Sha256>::new(Some(salt), &self.secret())
-            .expand(b"apptremind tokens v1: key", &mut seed)
+        Hkdf::<Sha256>::new(salt, &self.secret())
+            .expand(label, &mut seed)
             .map_err(|_length| KeyError::Derive)?;
         Ok(Self { key: ed25519_dalek::SigningKey::from_bytes(&seed) })
     }

@@ -12,6 +12,7 @@ mod password;
 mod register;
 mod reset;
 mod ring;
+mod seal;
 mod session;
 mod token;
 
@@ -28,6 +29,7 @@ pub use password::{Cost, Passwords};
 pub use register::{Register, RegisterRefused, Registered};
 pub use reset::{PasswordRefused, Resets};
 pub use ring::{KeyInfo, KeyRing};
+pub use seal::{SealError, Seals};
 pub use session::SessionRow;
 use sha2::{Digest, Sha256};
 pub use token::{Audience, Claims, TokenError, Tokens};

@@ -14,6 +14,7 @@ mod context;
 mod customers;
 mod document;
 mod edge;
+mod evidence;
 mod explain;
 mod extract;
 mod feeds;
@@ -49,7 +50,10 @@ mod working_hours;
 use std::{ops::Deref, sync::Arc};
 
 use axum::{Router, http::StatusCode, middleware};
-use commands::{Commands, identity::Identity};
+use commands::{
+    Commands,
+    identity::{Identity, Seals},
+};
 use projections::{
     Positions,
     agenda::Agenda,
@@ -85,6 +89,7 @@ pub(crate) struct Rooms {
     pub(crate) commands: Commands,
     pub(crate) identity: Identity,
     pub(crate) manage_urls: ManageUrls,
+    pub(crate) seals: Seals,
     /// Whoever sends text messages tells here what became of them.
     pub(crate) sms: Arc<Sms>,
     /// Who invites guests, in their calendars: the address that mails come from.
@@ -165,6 +170,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(identity::logout))
         .routes(routes!(identity::me))
         .routes(routes!(identity::jwks))
+        .routes(routes!(evidence::keys))
         .routes(routes!(sessions::list, sessions::end_others))
         .routes(routes!(sessions::end))
         .routes(routes!(sessions::ask))
@@ -202,6 +208,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(appointments::list, book::create))
         .routes(routes!(appointments::get, appointments::delete))
         .routes(routes!(appointments::history))
+        .routes(routes!(evidence::export))
         .routes(routes!(appointments::cancel))
         .routes(routes!(request::confirm))
         .routes(routes!(request::decline))

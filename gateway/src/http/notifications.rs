@@ -213,7 +213,7 @@ pub(crate) struct EvidenceAnswer {
 }
 
 impl EvidenceAnswer {
-    fn of(Evidence { message, attempts, steps }: Evidence) -> Result<Self, Problem> {
+    pub(super) fn of(Evidence { message, attempts, steps }: Evidence) -> Result<Self, Problem> {
         Ok(Self {
             message: message.into(),
             tries: attempts.into_iter().map(Into::into).collect(),

@@ -113,9 +113,10 @@ impl Gauges {
             | "/api/v1/auth/password-reset/confirm"
             | "/api/v1/auth/invitations/accept" => &self.sign_in,
             // An office of many people refreshes often, from one address.
-            "/api/v1/auth/refresh" | "/api/v1/auth/logout" | "/.well-known/jwks.json" => {
-                &self.public
-            }
+            "/api/v1/auth/refresh"
+            | "/api/v1/auth/logout"
+            | "/.well-known/jwks.json"
+            | "/.well-known/evidence-jwks.json" => &self.public,
             path if path.starts_with("/api/v1/public/") => &self.public,
             _signed_in => &None,
         };

@@ -68,6 +68,8 @@ const PROMISED: &[&str] = &[
     "GET /api/v1/notifications",
     "GET /api/v1/notifications/{id}",
     "GET /.well-known/jwks.json",
+    "GET /.well-known/evidence-jwks.json",
+    "GET /api/v1/appointments/{id}/evidence",
     "GET /api/v1/business/profile",
     "PATCH /api/v1/business/profile",
     "GET /api/v1/business/services",

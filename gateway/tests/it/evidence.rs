@@ -1,6 +1,8 @@
 //! What an owner can say to a guest who was never told.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Value, json};
 use testkit::{eventually, mailsink::Fault};
 
@@ -167,4 +169,52 @@ async fn what_was_given_up_is_listed_shown_tried_again_and_dropped() {
     assert_eq!(stand.mail.messages().await.len(), 1);
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
+}
+
+/// Whether the key of a set that the signature names made it for this.
+fn is_signed(jwks: &Value, evidence: &Value, signature: &str) -> bool {
+    let (head, tail) = signature.split_once("..").unwrap();
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(head).unwrap()).unwrap();
+    assert_eq!((&header["alg"], &header["typ"]), (&json!("EdDSA"), &json!("evidence+jws")));
+    let keys = jwks["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["kid"] == header["kid"]).unwrap();
+    let key = DecodingKey::from_ed_components(key["x"].as_str().unwrap()).unwrap();
+    let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(evidence.to_string()));
+    jsonwebtoken::crypto::verify(tail, signed.as_bytes(), &key, Algorithm::EdDSA).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_guest_was_told_is_given_out_signed() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    salon.set(&json!({"reminder_offsets_minutes": [60]})).await;
+    let id = text(&salon.book(0, start_in(3_000)).await.expect(201)["appointment_id"]);
+    until(&salon, &id, "confirmation", "sent").await;
+    until(&salon, &id, "host_booked", "sent").await;
+    let path = format!("/api/v1/appointments/{id}/evidence");
+    let given = salon.owner.read(&path).await.expect(200);
+    let (evidence, signature) = (&given["evidence"], text(&given["signature"]));
+    let jwks = salon.guest.read("/.well-known/evidence-jwks.json").await.expect(200);
+    assert!(is_signed(&jwks, evidence, &signature));
+    let mut changed = evidence.clone();
+    changed["messages"][0]["status"] = json!("sent twice");
+    assert!(!is_signed(&jwks, &changed, &signature));
+    assert_eq!(evidence["appointment_id"], json!(id));
+    assert_eq!(evidence["guest"]["email"], "ada@example.com");
+    assert_eq!(evidence["history"][0]["type"], "booking.appointment.booked.v1");
+    let messages = evidence["messages"].as_array().unwrap();
+    let of = |kind: &str| messages.iter().find(|message| message["kind"] == kind).unwrap();
+    assert_eq!(messages.len(), 3);
+    assert_eq!(of("confirmation")["tries"][0]["outcome"], "sent");
+    assert_eq!(of("reminder")["status"], "pending");
+    // The key does for nothing else, nor do others for it.
+    let tokens = salon.guest.read("/.well-known/jwks.json").await.expect(200);
+    assert_ne!(jwks["keys"][0]["kid"], tokens["keys"][0]["kid"]);
+    // Another process shows the same key, and so does this one when it begins again.
+    let other = stand.serve().await;
+    let shown = other.client().read("/.well-known/evidence-jwks.json").await.expect(200);
+    assert_eq!(shown, jwks);
+    let nobody = "/api/v1/appointments/appt_0198c5a2b7f07c3d8e4f5a6b7c8d9e0f/evidence";
+    salon.owner.read(nobody).await.problem(404, "not_found");
 }

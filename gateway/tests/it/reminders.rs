@@ -81,6 +81,33 @@ async fn a_connection_lost_after_the_hand_over_is_uncertain_and_never_sent_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stalls_with_one_message_is_uncertain_about_it_and_takes_the_others() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    only_guests_are_told(&salon).await;
+    // Longer than anybody waits for an answer.
+    stand.mail.fault(Fault::StallData(Duration::from_secs(40)), 1).await;
+    let start = start_in(60);
+    let stuck = booked(&salon, start).await;
+    in_the_table(&stand, "handed_over_at IS NOT NULL").await;
+    for n in 1..20 {
+        let id = booked(&salon, start + SignedDuration::from_mins(5 * n)).await;
+        until(&salon, &id, "confirmation", "sent").await;
+    }
+    let shown = until(&salon, &stuck, "confirmation", "uncertain").await;
+    assert_eq!(
+        (&shown["attempts"], &shown["reason"]),
+        (&json!(1), &json!("connection_lost_after_hand_over"))
+    );
+    // Whether it came or not, nobody sends it again.
+    assert!(mails_to(&stand, &shown).await.len() <= 1);
+    until(&salon, &stuck, "confirmation", "uncertain").await;
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_refuses_for_now_is_tried_again_and_what_it_refuses_for_good_fails() {
     let stand = Stand::new().await;
     let process = stand.serve().await;
@@ -92,18 +119,26 @@ async fn what_a_server_refuses_for_now_is_tried_again_and_what_it_refuses_for_go
     assert_eq!((&shown["reason"], &shown["attempts"]), (&json!("smtp_550"), &json!(1)));
     assert!(mails_to(&stand, &shown).await.is_empty());
 
-    stand.mail.fault(Fault::TryLater, 1).await;
-    let deferred = booked(&salon, start_in(65)).await;
-    // It is pending before its first try as well.
-    let shown = eventually("a try was made", async || {
-        let shown = until(&salon, &deferred, "confirmation", "pending").await;
-        (shown["attempts"] != 0).then_some(shown)
-    })
-    .await;
-    assert_eq!((&shown["reason"], &shown["attempts"]), (&json!("smtp_451"), &json!(1)));
-    let shown = until(&salon, &deferred, "confirmation", "sent").await;
-    assert_eq!(shown["attempts"], 2);
-    assert_eq!(mails_to(&stand, &shown).await.len(), 1);
+    let start = start_in(65);
+    for (n, (fault, reason)) in
+        [(Fault::TryLater, "smtp_451"), (Fault::Busy, "smtp_421")].into_iter().enumerate()
+    {
+        stand.mail.fault(fault, 1).await;
+        let later = SignedDuration::from_mins(5 * i64::try_from(n).unwrap());
+        let deferred = booked(&salon, start + later).await;
+        // It is pending before its first try as well.
+        let shown = eventually("a try was made", async || {
+            let shown = until(&salon, &deferred, "confirmation", "pending").await;
+            (shown["attempts"] != 0).then_some(shown)
+        })
+        .await;
+        assert_eq!((&shown["reason"], &shown["attempts"]), (&json!(reason), &json!(1)));
+        let again = "UPDATE notification SET next_at = now() WHERE state = 'pending'";
+        stand.database.execute(again).await;
+        let shown = until(&salon, &deferred, "confirmation", "sent").await;
+        assert_eq!(shown["attempts"], 2);
+        assert_eq!(mails_to(&stand, &shown).await.len(), 1);
+    }
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
 }

@@ -128,6 +128,9 @@ impl FromStr for NotificationCursor {
     }
 }
 
+/// Messages about one visit at most: more than hundred changes of it make.
+const MOST: i64 = 1_000;
+
 impl Notifications {
     /// Over this database.
     #[must_use]
@@ -146,7 +149,7 @@ impl Notifications {
     ) -> Result<Vec<NotificationRow>, ReadError> {
         let sql = format!(
             "{SHOWN} WHERE n.business_id = $1 AND n.appointment_id = $2
-              ORDER BY n.due_at, n.notification_id LIMIT 100"
+              ORDER BY n.due_at, n.notification_id LIMIT {MOST}"
         );
         let rows = sqlx::query(&sql)
             .bind(business_id.uuid())

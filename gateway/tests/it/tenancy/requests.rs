@@ -37,6 +37,8 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
     let join = "POST /api/v1/public/waitlist";
     let leave = "POST /api/v1/public/waitlist/{link}/leave";
     let accept = "POST /api/v1/public/appointments/{link}/accept";
+    let keys = "GET /.well-known/evidence-jwks.json";
+    let evidence = "GET /api/v1/appointments/{id}/evidence";
     let preferred = "GET /api/v1/public/appointments/{link}/preferences";
     let prefer = "PUT /api/v1/public/appointments/{link}/preferences";
     let wished = json!({"reminder_channels": null});
@@ -64,6 +66,8 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
         one("POST /api/v1/appointments/{id}/confirm", Own, visit("/confirm"), json!(null), 200),
         one("POST /api/v1/appointments/{id}/decline", Own, visit("/decline"), json!({}), 409),
         one(accept, Anybody, format!("{link}/accept"), json!({ "nonce": nonce }), 409),
+        one(keys, Anybody, "/.well-known/evidence-jwks.json".into(), json!(null), 200),
+        one(evidence, Managers, visit("/evidence"), json!(null), 200),
         one(preferred, Anybody, format!("{link}/preferences"), json!(null), 200),
         one(prefer, Anybody, format!("{link}/preferences"), wished, 200),
         // Its link is in reminders alone.
