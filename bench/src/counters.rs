@@ -1,10 +1,16 @@
 //! What the library counts of itself, and what the servers use of the machine, between two moments.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
-use crate::{process::cpu_of, settings::Bench};
+use crate::{
+    process::{Process, cpu_of},
+    settings::Bench,
+};
 
 /// Names of metrics that explain a figure of the write path.
 const TELLING: [&str; 5] = ["_commit_", "_mailbox_", "_conflicts_", "_forwarded_", "_cache_"];
@@ -76,6 +82,15 @@ impl Bench {
             }
         }
         Ok(spent)
+    }
+
+    /// How much of a core this process and Postgres use while nobody asks for anything, in percent.
+    pub(crate) async fn at_rest(&self, server: &Process) -> Result<(f64, f64)> {
+        let (before, postgres, began) = (server.cpu()?, self.postgres_cpu()?, Instant::now());
+        tokio::time::sleep(self.size.idle).await;
+        let share = |spent: Duration| spent.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+        let used = share(server.cpu()?.saturating_sub(before));
+        Ok((used, share(self.postgres_cpu()?.saturating_sub(postgres))))
     }
 }
 

@@ -1,8 +1,6 @@
 //! What a process with all roles uses: memory with many appointments, and processor time when nobody
 //! asks.
 
-use std::time::Instant;
-
 use anyhow::Result;
 
 use crate::{
@@ -43,12 +41,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Table> {
     models::relayed(database).await?;
     tokio::time::sleep(bench.size.idle / 4).await;
     let used = megabytes(server.resident_bytes()?);
-    let (before, postgres, began) = (server.cpu()?, bench.postgres_cpu()?, Instant::now());
-    tokio::time::sleep(bench.size.idle).await;
-    let share =
-        |spent: std::time::Duration| spent.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
-    let idle = share(server.cpu()?.saturating_sub(before));
-    let postgres = share(bench.postgres_cpu()?.saturating_sub(postgres));
+    let (idle, postgres) = bench.at_rest(&server).await?;
     let appointments = grouped((past.events(calendars.len() as u64) / 2) as f64);
     table.row(&[
         &format!(

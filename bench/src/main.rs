@@ -1,6 +1,7 @@
 //! Benchmarks: every figure with its reference beside it, interleaved in one run. `scripts/bench`
 //! starts the servers, builds and runs this.
 
+mod bare_sends;
 mod baseline;
 mod booking;
 mod bytes;
@@ -13,13 +14,16 @@ mod history;
 mod http;
 mod load;
 mod machine;
+mod mail_sink;
 mod models;
 mod owners;
+mod pending;
 mod postgres;
 mod process;
 mod proof;
 mod proxy;
 mod reading;
+mod reminders;
 mod replay;
 mod report;
 mod salon;
@@ -87,6 +91,7 @@ async fn run(options: &Options) -> Result<bool> {
             Figure::Visible => Box::pin(visible::run(&bench)).await,
             Figure::Replay => Box::pin(replay::run(&bench)).await,
             Figure::History => Box::pin(history::run(&bench)).await,
+            Figure::Reminders => Box::pin(reminders::run(&bench)).await,
             Figure::Edge => Box::pin(edge::run(&bench)).await,
             Figure::Footprint => Box::pin(footprint::run(&bench)).await,
         };

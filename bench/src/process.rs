@@ -19,7 +19,7 @@ pub(crate) struct Servers {
     pub(crate) mail: MailSink,
     folder: tempfile::TempDir,
     /// Settings besides.
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Servers {
@@ -29,8 +29,8 @@ impl Servers {
     }
 
     /// For the processes that are started from now on.
-    pub(crate) fn set(&mut self, name: &'static str, value: &'static str) {
-        self.settings.push((name, value));
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.settings.push((name, value.into()));
     }
 
     fn command(&self, binary: &Path, database_url: &str, arguments: &[&str]) -> Command {
@@ -45,7 +45,7 @@ impl Servers {
             .env("APPTREMIND_LIMITS", "off")
             .env("APPTREMIND_ADMIN_PORT", "0")
             .env("APPTREMIND_LOG", "warn")
-            .envs(self.settings.iter().copied())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
@@ -72,7 +72,12 @@ impl Servers {
             .spawn()
             .with_context(|| binary.display().to_string())?;
         let mut process = Process { child, port, admin_port };
-        process.ready(&log).await?;
+        // Whoever has no gateway says only at the admin port that it lives.
+        if roles.is_empty() || roles.split(',').any(|role| role == "gateway") {
+            process.ready(&process.address(), "/readyz", &log).await?;
+        } else {
+            process.ready(&process.admin_address(), "/healthz", &log).await?;
+        }
         Ok(process)
     }
 
@@ -133,15 +138,15 @@ impl Process {
         self.child.id()
     }
 
-    async fn ready(&mut self, log: &Path) -> Result<()> {
+    async fn ready(&mut self, address: &str, path: &str, log: &Path) -> Result<()> {
         let began = Instant::now();
-        let request = wire::get("/readyz", false);
+        let request = wire::get(path, false);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 let words = std::fs::read_to_string(log).unwrap_or_default();
                 bail!("serve ended with {status}: {}", words.trim());
             }
-            let mut wire = wire::Wire::new(&self.address());
+            let mut wire = wire::Wire::new(address);
             if wire.send(&request).await.is_ok_and(|reply| reply.status == 200) {
                 return Ok(());
             }

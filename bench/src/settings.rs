@@ -62,6 +62,8 @@ pub(crate) enum Figure {
     Replay,
     /// Bookings, slots and lag on logs of several sizes.
     History,
+    /// Reminders that fall due at once, beside a bare loop; one by one; none.
+    Reminders,
     /// Tokens, the layers around a handler, connections that rest.
     Edge,
     /// Memory, and processor time when idle.
@@ -86,6 +88,7 @@ impl Figure {
             Self::Visible => "From a command to the read model",
             Self::Replay => "Replay",
             Self::History => "With history",
+            Self::Reminders => "Reminders",
             Self::Edge => "The edge",
             Self::Footprint => "Footprint",
         }
@@ -148,6 +151,14 @@ pub(crate) struct Size {
     pub(crate) week_bookings: usize,
     /// Appointments where memory is measured.
     pub(crate) appointments: u64,
+    /// Reminders that wait, of so many businesses.
+    pub(crate) pending: u64,
+    pub(crate) reminding: usize,
+    /// Of these, reminders that fall due at once.
+    pub(crate) due: u64,
+    /// Reminders that fall due one by one, each so much later than the one before.
+    pub(crate) spaced: u64,
+    pub(crate) apart: Duration,
     /// How long nobody asks for anything.
     pub(crate) idle: Duration,
 }
@@ -171,6 +182,11 @@ impl Size {
             week_events: 10_000,
             week_bookings: 30,
             appointments: 100_000,
+            pending: 1_000_000,
+            reminding: 200,
+            due: 100_000,
+            spaced: 300,
+            apart: Duration::from_millis(70),
             idle: Duration::from_secs(20),
         }
     }
@@ -193,6 +209,11 @@ impl Size {
             week_events: 100,
             week_bookings: 3,
             appointments: 200,
+            pending: 300,
+            reminding: 3,
+            due: 60,
+            spaced: 20,
+            apart: Duration::from_millis(20),
             idle: Duration::from_millis(500),
         }
     }
