@@ -10,9 +10,6 @@ CREATE TABLE weekly_summary (
 );
 CREATE INDEX weekly_summary_next ON weekly_summary (next_at); -- whose turn it is
 
--- Businesses that are there already are told first on the next Monday of their own clocks.
-INSERT INTO weekly_summary (business_id, next_at) SELECT DISTINCT business_id, now() FROM directory;
-
 ALTER TABLE weekly_summary ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON weekly_summary TO apptremind_app USING (business_id =
   (SELECT nullif(current_setting('apptremind.business_id', true), '')::uuid));

@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Businesses in one round.
 const PAGE: i64 = 100;
+/// Rows that are made in one statement: a long transaction would hold up every reader of the feed.
+const NEW_ROWS: i64 = 5_000;
 /// What could not be done is tried again after this: it must not hold up the others meanwhile.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -88,6 +90,7 @@ impl Summaries {
     async fn work(&self, stop: &CancellationToken) -> Result<(), BoxError> {
         let lead = leader::lead(self.log.database(), JOB, stop).await?;
         let Some(mut connection) = lead else { return Ok(()) };
+        add_missing(&mut connection).await?;
         let mut failed: HashMap<BusinessId, Instant> = HashMap::new();
         let mut head = None;
         loop {
@@ -181,6 +184,27 @@ impl Summaries {
         self.log.nudge();
         metrics::counter!("apptremind_weekly_summaries_total", "outcome" => outcome).increment(1);
         Ok(())
+    }
+}
+
+/// Businesses that are there since before there was such a mail, or registered while an earlier build saw to
+/// it, are told first on the next Monday of their own clocks. Looked for once by whoever begins to lead.
+async fn add_missing(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    loop {
+        let added = sqlx::query(
+            "INSERT INTO weekly_summary (business_id, next_at)
+             SELECT DISTINCT d.business_id, now() FROM directory d
+              WHERE d.key LIKE 'handle:%'
+                AND NOT EXISTS (SELECT FROM weekly_summary w WHERE w.business_id = d.business_id)
+              LIMIT $1
+             ON CONFLICT (business_id) DO NOTHING",
+        )
+        .bind(NEW_ROWS)
+        .execute(&mut *connection)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(());
+        }
     }
 }
 
