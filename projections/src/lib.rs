@@ -21,6 +21,7 @@ mod status;
 pub mod time_zones;
 mod wait;
 pub mod waitlist;
+pub mod weeks;
 
 use streams::{
     Database,

@@ -51,18 +51,25 @@ impl Addresses {
     /// Each address once.
     pub(crate) fn of(&self, business_id: BusinessId, staff: &[StaffId]) -> Vec<String> {
         let owners = self.owners.get(&business_id.uuid()).map_or(&[][..], Vec::as_slice);
-        let mut all: Vec<String> = Vec::new();
-        for id in staff {
-            let own = self.staff.get(&id.uuid()).map_or(owners, std::slice::from_ref);
-            for address in own {
-                if !all.iter().any(|there| there.eq_ignore_ascii_case(address)) {
-                    all.push(address.clone());
-                }
-            }
-        }
-        all.truncate(MOST);
-        all
+        let of_one = |id: &StaffId| self.staff.get(&id.uuid()).map_or(owners, std::slice::from_ref);
+        once(staff.iter().flat_map(of_one))
     }
+
+    /// Those of the owners, each once.
+    pub(crate) fn of_owners(&self, business_id: BusinessId) -> Vec<String> {
+        once(self.owners.get(&business_id.uuid()).into_iter().flatten())
+    }
+}
+
+fn once<'a>(addresses: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for address in addresses {
+        if !all.iter().any(|there| there.eq_ignore_ascii_case(address)) {
+            all.push(address.clone());
+        }
+    }
+    all.truncate(MOST);
+    all
 }
 
 /// Who is told besides the guests of a batch.

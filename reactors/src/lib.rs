@@ -1,7 +1,7 @@
 //! Effects of events: what is to be sent, when, and the proof of what became of it.
 //!
 //! `scheduler` folds events into the work table, `dispatcher` hands out what falls due, `notifier`
-//! sends, `account` plans mails about accounts, `expirer` ends requests that nobody answered, `waitlist` offers what becomes free. A rebuild runs
+//! sends, `account` plans mails about accounts, `weekly` those about a week, `expirer` ends requests that nobody answered, `waitlist` offers what becomes free. A rebuild runs
 //! none of them.
 
 mod account;
@@ -24,6 +24,7 @@ mod since;
 mod sms;
 mod smtp;
 mod waitlist;
+mod weekly;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -92,6 +93,7 @@ pub async fn schedule(
     let accounts = consumer::Reacting(account::AccountMails);
     let reactor = consumer::Reacting(scheduler::Scheduler);
     let replanner = replan::Replanner::new(log.clone());
+    let summaries = weekly::Summaries::new(log.clone());
     let dispatcher = dispatcher::Dispatcher::new(log, broker.clone(), Arc::clone(&notifier));
     tokio::join!(
         consumer::run(reactor, database.clone(), broker.clone(), stop.clone()),
@@ -100,6 +102,7 @@ pub async fn schedule(
         account::grant_resets(database.clone(), resets, stop.clone()),
         dispatcher.run(stop.clone()),
         replanner.run(stop.clone()),
+        summaries.run(stop.clone()),
         expirer.run(stop.clone()),
         offerer.run(stop.clone()),
         gauges::run(database.clone(), stop.clone()),

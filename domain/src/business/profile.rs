@@ -33,6 +33,9 @@ pub struct Profile {
     /// Whether whoever serves is mailed about bookings, moves and cancellations.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub host_notices: bool,
+    /// Whether owners are mailed each Monday how the week went and what comes.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub weekly_summary: bool,
     /// How mails and pages show whose they are.
     #[serde(default, skip_serializing_if = "Branding::is_empty")]
     pub branding: Branding,
@@ -71,6 +74,7 @@ pub struct ProfileChange {
     pub reminder_channels: Option<Vec<Channel>>,
     pub quiet_hours: Option<Option<QuietHours>>,
     pub host_notices: Option<bool>,
+    pub weekly_summary: Option<bool>,
     pub branding: Option<BrandingChange>,
     pub booking_policy: Option<PolicyChange>,
 }
@@ -91,6 +95,7 @@ impl Profile {
             reminder_channels: by_mail(),
             quiet_hours: None,
             host_notices: true,
+            weekly_summary: true,
             branding: Branding::default(),
             booking_policy: BookingPolicy::default(),
         }
@@ -113,6 +118,7 @@ impl Profile {
         put(&mut self.reminder_channels, change.reminder_channels);
         put(&mut self.quiet_hours, change.quiet_hours);
         put(&mut self.host_notices, change.host_notices);
+        put(&mut self.weekly_summary, change.weekly_summary);
         if let Some(branding) = change.branding {
             self.branding = self.branding.with(branding);
         }

@@ -223,7 +223,7 @@ fn a_business_that_sets_no_rules_is_kept_as_before() {
     }
     let kept = serde_json::to_value(&business).unwrap();
     let text = kept.to_string();
-    for new in ["closures", "skills", "max_per"] {
+    for new in ["closures", "skills", "max_per", "weekly_summary"] {
         assert!(!text.contains(new), "{text}");
     }
     assert_eq!(text.matches("min_notice_minutes").count(), 1, "only the policy has one: {text}");

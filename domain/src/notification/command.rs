@@ -9,7 +9,7 @@ use super::{AccountPlan, Plan, Receipt};
 pub enum NotificationCommand {
     /// Plan it; when it was due before `now` it is recorded as skipped.
     Request { plan: Plan, now: Timestamp },
-    /// Plan a mail about an account.
+    /// Plan a mail about an account, or a week.
     RequestAccountMail { plan: AccountPlan },
     /// Record that it is not needed, and why.
     Skip { plan: Plan, reason: String },

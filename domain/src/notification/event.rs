@@ -23,7 +23,7 @@ pub enum NotificationEvent {
     ReminderRequested { plan: Plan },
     /// Another message is planned.
     Requested { plan: Plan },
-    /// A mail about an account is planned.
+    /// A mail about an account, or a week, is planned.
     AccountMailRequested { plan: AccountPlan },
     /// It is not sent: it was due before it could be planned, or is not needed.
     Skipped { plan: Plan, reason: String },

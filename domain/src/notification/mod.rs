@@ -1,4 +1,4 @@
-//! One message about an appointment or an account, from requested to its outcome.
+//! One message about an appointment, an account or a week, from requested to its outcome.
 
 mod account;
 mod aggregate;
@@ -10,6 +10,7 @@ mod kind;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod weekly;
 
 pub use account::{AccountMail, AccountPlan};
 pub use aggregate::{Notification, Outcome};
@@ -19,3 +20,4 @@ pub use error::NotificationError;
 pub use event::{NotificationEvent, Receipt};
 pub use kind::{Kind, Recipient};
 pub use plan::{Plan, Reach, host_plan, notification_id, plans_for, reminders_for};
+pub use weekly::{LocalWeek, NotAWeek};

@@ -193,9 +193,9 @@ pub(crate) struct ReminderAnswer {
     id: NotificationId,
     /// For the guest `confirmation`, `reminder`, `rescheduled`, `cancellation`, and of a request
     /// `requested`, `offered`, `declined` or `expired`; for the host `host_booked`, `host_requested`,
-    /// `host_rescheduled` or `host_cancelled`.
+    /// `host_rescheduled` or `host_cancelled`; for members `invitation` or `weekly_summary`.
     kind: String,
-    /// `guest`, `host`, or `member` for who is invited.
+    /// `guest`, `host`, or `member` for who is invited and for the owners.
     recipient: &'static str,
     channel: String,
     /// Elapsed minutes before the start.

@@ -43,6 +43,9 @@ pub(crate) struct ProfileAnswer {
     /// Whether whoever serves is mailed about bookings, moves and cancellations; the owners, where the staff
     /// member has no e-mail address.
     host_notices: bool,
+    /// Whether the owners are mailed each Monday at 07:00, on the clock of the business, how the week went and
+    /// what comes. Businesses that said nothing of it are.
+    weekly_summary: bool,
     branding: BrandingAnswer,
     booking_policy: PolicyAnswer,
 }
@@ -148,6 +151,7 @@ impl From<&Profile> for ProfileAnswer {
             reminder_channels: profile.reminder_channels.clone(),
             quiet_hours: profile.quiet_hours.map(Into::into),
             host_notices: profile.host_notices,
+            weekly_summary: profile.weekly_summary,
             branding: (&profile.branding).into(),
             booking_policy: (&profile.booking_policy).into(),
         }
@@ -182,6 +186,7 @@ pub(crate) struct ProfilePatch {
     #[schema(value_type = Option<QuietHoursShape>)]
     quiet_hours: Option<Option<QuietHoursShape>>,
     host_notices: Option<bool>,
+    weekly_summary: Option<bool>,
     #[serde(default, deserialize_with = "maybe_object")]
     branding: Option<BrandingPatch>,
     #[serde(default, deserialize_with = "maybe_object")]
@@ -343,6 +348,7 @@ pub(crate) async fn patch_profile(
         reminder_channels: patch.reminder_channels,
         quiet_hours: patch.quiet_hours.map(|quiet| quiet.map(Into::into)),
         host_notices: patch.host_notices,
+        weekly_summary: patch.weekly_summary,
         branding: patch.branding.map(BrandingChange::from),
         booking_policy: patch.booking_policy.map(PolicyChange::from),
     };

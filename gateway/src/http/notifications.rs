@@ -77,7 +77,7 @@ impl Status {
     }
 }
 
-/// What a message is for: about a visit, or an account.
+/// What a message is for: about a visit, an account, or a week.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Kind {
@@ -90,6 +90,7 @@ enum Kind {
 #[serde(rename_all = "snake_case")]
 enum AccountKind {
     Invitation,
+    WeeklySummary,
 }
 
 impl Kind {
@@ -97,6 +98,7 @@ impl Kind {
         match self {
             Self::Visit(kind) => kind.as_str(),
             Self::Account(AccountKind::Invitation) => "invitation",
+            Self::Account(AccountKind::WeeklySummary) => "weekly_summary",
         }
     }
 }
@@ -105,7 +107,7 @@ impl Kind {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Notification)]
 pub(crate) struct NotificationAnswer {
-    /// The visit that it is about; null when that is an account.
+    /// The visit that it is about; null when that is an account, or a week.
     #[schema(value_type = Option<String>)]
     appointment_id: Option<AppointmentId>,
     #[serde(flatten)]

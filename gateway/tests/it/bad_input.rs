@@ -228,6 +228,7 @@ PATCH profile branding.color {"branding": {"color": "\u00231d4edg"}}
 PATCH profile branding.sign_off {"branding": {"sign_off": "\u0007"}}
 PATCH profile branding.slogan {"branding": {"slogan": "We cut"}}
 PATCH profile host_notices {"host_notices": "no"}
+PATCH profile weekly_summary {"weekly_summary": "no"}
 PATCH profile booking_policy {"booking_policy": ["packed"]}
 PATCH profile booking_policy.window_days {"booking_policy": {"window_days": 731}}
 PATCH profile booking_policy.window_days {"booking_policy": {"window_days": 4294967296}}

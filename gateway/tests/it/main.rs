@@ -57,4 +57,5 @@ mod tenancy;
 mod texts;
 mod time_zones;
 mod waitlist;
+mod weekly;
 mod zone_matrix;

@@ -5,6 +5,7 @@ mod brand;
 mod guest;
 mod host;
 mod said;
+mod week;
 
 pub(crate) use guest::Urls;
 
@@ -39,7 +40,7 @@ pub(crate) struct Mails {
     templates: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 30] = [
+const TEMPLATES: [(&str, &str); 32] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
@@ -70,6 +71,8 @@ const TEMPLATES: [(&str, &str); 30] = [
     ("sign_off.html", include_str!("templates/sign_off.html")),
     ("visit.html", include_str!("templates/visit.html")),
     ("visit.txt", include_str!("templates/visit.txt")),
+    ("weekly_summary.html", include_str!("templates/weekly_summary.html")),
+    ("weekly_summary.txt", include_str!("templates/weekly_summary.txt")),
 ];
 
 /// What a mail is about.

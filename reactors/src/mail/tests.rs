@@ -1,13 +1,13 @@
 use domain::{
-    Aggregate, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot,
+    Aggregate, BusinessId, Currency, CustomerId, Money, ServiceId, StaffId, TimeSlot,
     appointment::Part,
     business::{
         Branding, Business, BusinessEvent, IntakeField, IntakeKind, Profile, Service, StaffMember,
     },
-    notification::{Kind, Recipient},
+    notification::{Kind, LocalWeek, Recipient},
 };
 use jiff::SignedDuration;
-use projections::agenda::Subject;
+use projections::{agenda::Subject, weeks::WeekCounts};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -319,4 +319,58 @@ fn a_visit_of_several_services_names_all_of_them_and_all_who_serve() {
     let about = about(&business, &visit);
     let mail = Mails::try_new().unwrap().to_host(Kind::HostBooked, &about, None, true).unwrap();
     assert!(mail.text.contains("What: Cut, Wash\nWith: Dana, Olga\n"), "{}", mail.text);
+}
+
+#[test]
+fn owners_read_how_the_week_went_and_what_comes() {
+    let zone = "Australia/Sydney".parse().unwrap();
+    let profile = Profile::new("Salon <Dana>".into(), "salon".into(), zone);
+    let business = business(profile);
+    let mut counts = WeekCounts {
+        visits: 12,
+        completed: 9,
+        missed: 1,
+        cancelled: 3,
+        made: 14,
+        reminders_sent: 20,
+        reminders_failed: 4,
+        reminders_uncertain: 0,
+        coming: [5, 0, 0, 0, 0, 0, 6],
+    };
+    let mails = Mails::try_new().unwrap();
+    let week = LocalWeek::of("2026-03-02".parse().unwrap());
+    let written = |counts: &WeekCounts| {
+        let business = business.registered().unwrap();
+        mails.about_week(BusinessId::new(Uuid::nil()), business, week, counts).unwrap()
+    };
+    let mail = written(&counts);
+    assert_eq!(mail.subject, "Your week from 2 March 2026: Salon <Dana>");
+    let lines = [
+        "Monday, 2 March 2026 to Sunday, 8 March 2026",
+        "Visits: 12",
+        "Kept: 9",
+        "Missed by the guest: 1",
+        "Neither kept nor missed yet: 2",
+        "Cancelled: 3",
+        "Booked in this week, for whatever day: 14",
+        "Reminders sent: 20",
+        "Reminders failed: 4",
+        "Monday, 9 March 2026: 5",
+        "Tuesday, 10 March 2026: 0",
+        "Sunday, 15 March 2026: 6",
+        "In all: 11",
+    ];
+    for line in lines {
+        assert!(mail.text.lines().any(|there| there == line), "{line}: {}", mail.text);
+        let (label, value) = line.rsplit_once(": ").unwrap_or((line, ""));
+        assert!(mail.html.contains(&format!("{label}</td>")) || value.is_empty(), "{label}");
+    }
+    assert!(mail.html.contains("Salon &lt;Dana&gt;") && mail.html.contains("Australia"));
+    assert!(mail.text.contains("setting weekly_summary to false"), "{}", mail.text);
+    assert!(!mail.text.contains("nobody knows"), "{}", mail.text);
+    counts.reminders_uncertain = 2;
+    counts.completed = 11;
+    let mail = written(&counts);
+    assert!(mail.text.contains("Reminders of which nobody knows: 2"), "{}", mail.text);
+    assert!(!mail.text.contains("Neither kept"), "{}", mail.text);
 }

@@ -37,7 +37,7 @@ pub(super) struct Taken {
 }
 
 /// What there is to send. `seen` is the last event of the appointment that it was written after.
-enum Prepared {
+pub(super) enum Prepared {
     Mail {
         mail: Mail,
         to: Vec<String>,
@@ -336,15 +336,18 @@ impl Notifier {
     /// A link that was used, taken back or has expired meanwhile is not worth a mail.
     async fn prepare_account(&self, work: &Work, mail: AccountMail) -> Result<Prepared, BoxError> {
         let about = mail.about();
-        let sql = match mail {
-            AccountMail::PasswordReset { .. } => {
+        let (url, sql) = match mail {
+            AccountMail::PasswordReset { reset_id } => (
+                self.links.reset_url(reset_id),
                 "SELECT u.email, NULL AS role FROM password_reset r JOIN app_user u USING (user_id)
-                  WHERE r.reset_id = $1 AND r.spent_at IS NULL AND r.expires_at > now()"
-            }
-            AccountMail::Invitation { .. } => {
+                  WHERE r.reset_id = $1 AND r.spent_at IS NULL AND r.expires_at > now()",
+            ),
+            AccountMail::Invitation { invitation_id } => (
+                self.links.invitation_url(invitation_id),
                 "SELECT email, role FROM invitation
-                  WHERE invitation_id = $1 AND spent_at IS NULL AND expires_at > now()"
-            }
+                  WHERE invitation_id = $1 AND spent_at IS NULL AND expires_at > now()",
+            ),
+            AccountMail::WeeklySummary { week, .. } => return self.prepare_week(work, week).await,
         };
         let found: Option<(String, Option<String>)> =
             sqlx::query_as(sql).bind(about).fetch_optional(self.log.database().system()).await?;
@@ -354,17 +357,14 @@ impl Notifier {
         let (Some((to, role)), Some(business)) = (found, business.state.registered()) else {
             return Ok(Prepared::CalledOff { reason: None });
         };
-        let url = match mail {
-            AccountMail::PasswordReset { reset_id } => self.links.reset_url(reset_id),
-            AccountMail::Invitation { invitation_id } => self.links.invitation_url(invitation_id),
-        };
         let until = work.expires_at;
         let mail = self.mails.about_account(mail, business, role.as_deref(), &url, until)?;
         Ok(Prepared::Mail { mail, to: vec![to], seen: None })
     }
 
     async fn prepare(&self, work: &Work) -> Result<Prepared, BoxError> {
-        if let Some(mail) = AccountMail::named(&work.kind, work.appointment_id.uuid()) {
+        let about = work.appointment_id.uuid();
+        if let Some(mail) = AccountMail::named(&work.kind, about, work.version) {
             return self.prepare_account(work, mail).await;
         }
         let business_key = StreamKey::of::<Business>(work.business_id);

@@ -5,6 +5,7 @@ mod gate;
 mod heard;
 mod queue;
 mod record;
+mod week;
 
 use std::sync::Arc;
 

@@ -239,7 +239,11 @@ async fn next(
     row.map(task).transpose()
 }
 
-async fn has_passed(connection: &mut PgConnection, place: Cursor) -> Result<bool, sqlx::Error> {
+/// Whether the model of visits knows all that had happened up to this place.
+pub(crate) async fn has_passed(
+    connection: &mut PgConnection,
+    place: Cursor,
+) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM consumer_checkpoint
                          WHERE consumer = $1 AND (transaction_id, position) >= ($2::text::xid8, $3))",

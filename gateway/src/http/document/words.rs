@@ -118,6 +118,7 @@ pub(super) const MESSAGE_KIND: Rule = one_of(&[
     "host_rescheduled",
     "host_cancelled",
     "invitation",
+    "weekly_summary",
 ]);
 
 pub(super) const PAGE: Rule = number(1, 200);
