@@ -1,5 +1,6 @@
 //! The HTTP API.
 
+mod analytics;
 mod answer;
 mod api_keys;
 mod appointments;
@@ -209,6 +210,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(appointments::get, appointments::delete))
         .routes(routes!(appointments::history))
         .routes(routes!(evidence::export))
+        .routes(routes!(analytics::get))
         .routes(routes!(appointments::cancel))
         .routes(routes!(request::confirm))
         .routes(routes!(request::decline))

@@ -73,6 +73,7 @@ pub(crate) const TABLE: &[(&str, Access)] = &[
     ("POST /api/v1/api-keys", Team),
     ("DELETE /api/v1/api-keys/{id}", Team),
     ("GET /api/v1/audit", with(AuditRead, No)),
+    ("GET /api/v1/analytics", with(AppointmentsRead, No)),
     ("GET /api/v1/notifications", with(AppointmentsRead, No)),
     ("GET /api/v1/notifications/{id}", with(AppointmentsRead, No)),
     ("GET /api/v1/business/profile", with(BusinessRead, All)),

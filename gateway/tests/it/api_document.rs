@@ -68,6 +68,7 @@ const PROMISED: &[&str] = &[
     "GET /api/v1/notifications",
     "GET /api/v1/notifications/{id}",
     "GET /.well-known/jwks.json",
+    "GET /api/v1/analytics",
     "GET /.well-known/evidence-jwks.json",
     "GET /api/v1/appointments/{id}/evidence",
     "GET /api/v1/business/profile",

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod alerts;
+mod analytics;
 mod api_document;
 mod appointments;
 mod approval;

@@ -14,7 +14,7 @@ use crate::ReadError;
 /// Answers from the notifications model.
 #[derive(Debug, Clone)]
 pub struct Notifications {
-    database: Database,
+    pub(super) database: Database,
 }
 
 /// One message and what became of it.
@@ -238,7 +238,7 @@ impl Notifications {
 }
 
 /// What somebody does about their own account is no matter of the business: they may work elsewhere, too.
-const OWN: &str = "n.kind <> 'password_reset'";
+pub(super) const OWN: &str = "n.kind <> 'password_reset'";
 
 /// The model knows what became facts; that a send is under way now only the work table knows.
 const SHOWN: &str = "SELECT n.*, CASE WHEN n.status = 'offered' AND w.state = 'sending' THEN 'sending' \

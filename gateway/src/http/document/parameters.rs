@@ -9,7 +9,7 @@ use utoipa::openapi::{
 };
 
 use super::{
-    rule::{Rule, never_null, number, text},
+    rule::{Rule, never_null, number, one_of, text},
     words::{
         ANY_HANDLE, API_KEY, APPOINTMENT, BUSINESS_OR_HANDLE, CHANNEL, CLOSURE, CUSTOMER, DATE,
         DURATION, ENTRY_STATUS, IDEMPOTENCY_KEY, INSTANT, INVITATION, LOGIN, MESSAGE_KIND,
@@ -65,6 +65,7 @@ const PARAMETERS: &[(&str, Rule)] = &[
     ("list_audit.action", text(r"^[^\u0000]*$").most(100)),
     ("list_audit.actor", text(r"^[^\u0000]*$").most(100)),
     ("list_audit.cursor", text("^[0-9]{1,17}-[0-9]{1,18}$")),
+    ("get_analytics.period", one_of(&["7d", "30d", "90d"])),
     ("list_notifications.from", INSTANT),
     ("list_notifications.to", INSTANT),
     ("list_notifications.channel", CHANNEL),

@@ -67,6 +67,7 @@ pub(super) fn operations(things: &Things) -> Vec<Operation> {
         one("POST /api/v1/appointments/{id}/decline", Own, visit("/decline"), json!({}), 409),
         one(accept, Anybody, format!("{link}/accept"), json!({ "nonce": nonce }), 409),
         one(keys, Anybody, "/.well-known/evidence-jwks.json".into(), json!(null), 200),
+        one("GET /api/v1/analytics", Managers, "/api/v1/analytics".into(), json!(null), 200),
         one(evidence, Managers, visit("/evidence"), json!(null), 200),
         one(preferred, Anybody, format!("{link}/preferences"), json!(null), 200),
         one(prefer, Anybody, format!("{link}/preferences"), wished, 200),
