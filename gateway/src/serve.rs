@@ -246,6 +246,7 @@ async fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
         identity: system.identity(settings).await?,
         manage_urls: System::manage_urls(settings)?,
         sms: settings.sms.clone(),
+        templates: System::templates(settings)?,
         organizer: settings.smtp.address(),
         near: slots.beside(),
         slots,

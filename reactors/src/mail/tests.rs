@@ -99,7 +99,7 @@ fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
     };
     let mails = Mails::try_new().unwrap();
     match kind.recipient() {
-        Recipient::Guest => mails.to_guest(kind, &about, &contact, MANAGE_URL).unwrap(),
+        Recipient::Guest => mails.to_guest(kind, &about, &contact, MANAGE_URL, None).unwrap(),
         Recipient::Host => mails.to_host(kind, &about, Some(&contact), true).unwrap(),
     }
 }
