@@ -38,7 +38,7 @@ pub use notifier::{Notifier, SendRates, record_delivery};
 pub use sms::{Sms, Twilio, TwilioError, TwilioStatus, Webhook, WebhookError};
 pub use smtp::{Smtp, SmtpAddressError};
 use streams::{broker::Broker, consumer, log::Log};
-pub use templates::{Templates, Tested};
+pub use templates::{Templates, TestTaken, TestUntaken};
 use tokio_util::sync::CancellationToken;
 
 /// Makes the addresses that are sent by mail. Whoever runs the notifier knows the keys.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     GuestLinks,
     mail::{Mail, Mails, PartError, Rendered, Sample, Shape, TemplateError},
-    provider::HandOver,
+    provider::{HandOver, Refusal},
     smtp::Smtp,
 };
 
@@ -30,16 +30,18 @@ pub struct Templates {
     links: Arc<dyn GuestLinks>,
 }
 
-/// What became of a test that was mailed.
+/// A test that the mail server took.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tested {
-    /// The mail server took it.
-    Sent {
-        /// The subject that it has.
-        subject: String,
-        /// In the words of the server.
-        answer: String,
-    },
+pub struct TestTaken {
+    /// The subject that it has.
+    pub subject: String,
+    /// In the words of the server.
+    pub answer: String,
+}
+
+/// What else became of a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestUntaken {
     /// The mail server did not take it.
     Refused {
         /// There is no point in trying again.
@@ -119,7 +121,15 @@ impl Templates {
 
     /// Mails a sample, under the timeouts of any mail. It is no message to a guest: nothing is planned, tried
     /// again or kept as evidence.
-    pub async fn send_test(&self, from_name: &str, rendered: Rendered, to: &str) -> Tested {
+    ///
+    /// # Errors
+    /// When the mail server did not take it, or did not say.
+    pub async fn send_test(
+        &self,
+        from_name: &str,
+        rendered: Rendered,
+        to: &str,
+    ) -> Result<TestTaken, TestUntaken> {
         let subject = format!("{MARK}{}", rendered.subject);
         let mail = Mail {
             from_name: from_name.to_owned(),
@@ -129,20 +139,19 @@ impl Templates {
             invitation: None,
         };
         let name = format!("test_{}", clock::new_id().simple());
-        let message = match self.smtp.letter(&name, &mail, &[to.to_owned()]) {
-            Ok(message) => message,
-            Err(error) => return Tested::Refused { permanent: true, answer: error.to_string() },
-        };
+        let message = self.smtp.letter(&name, &mail, &[to.to_owned()]);
+        let message = message
+            .map_err(|error| TestUntaken::Refused { permanent: true, answer: error.to_string() })?;
         let handed_over = match self.smtp.prepare(&message).await {
             Ok(ready) => ready.hand_over(&message.formatted()).await,
             Err(refusal) => HandOver::Refused(refusal),
         };
         match handed_over {
-            HandOver::Accepted { answer, .. } => Tested::Sent { subject, answer },
-            HandOver::Refused(refusal) => {
-                Tested::Refused { permanent: refusal.permanent, answer: refusal.answer }
+            HandOver::Accepted { answer, .. } => Ok(TestTaken { subject, answer }),
+            HandOver::Refused(Refusal { permanent, answer, .. }) => {
+                Err(TestUntaken::Refused { permanent, answer })
             }
-            HandOver::Unknown { answer, .. } => Tested::Unknown { answer },
+            HandOver::Unknown { answer, .. } => Err(TestUntaken::Unknown { answer }),
         }
     }
 }

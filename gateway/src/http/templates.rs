@@ -14,7 +14,7 @@ use domain::{
     notification::{Kind, Recipient},
 };
 use projections::templates::{TemplateRow, Templates};
-use reactors::{PartError, Rendered, Tested};
+use reactors::{PartError, Rendered, TestTaken, TestUntaken};
 use serde::{Deserialize, Serialize};
 use streams::{Cursor, clock};
 use utoipa::ToSchema;
@@ -225,7 +225,7 @@ impl Api {
     }
 }
 
-const fn of(Ids(GuestKind(kind), locale): Ids<GuestKind, Locale>) -> TemplateOf {
+fn of(Ids(GuestKind(kind), locale): Ids<GuestKind, Locale>) -> TemplateOf {
     TemplateOf { kind, locale }
 }
 
@@ -385,30 +385,28 @@ pub(crate) async fn test_send(
     let counted = api.commands.count_for_business(api.limits.template_tests, &context).await;
     counted.map_err(|error| Problem::of(error, Problem::used_up))?;
     let from = &business.profile.value.name;
-    let (subject, answer) = match api.templates.send_test(from, rendered, &to).await {
-        Tested::Sent { subject, answer } => (subject, answer),
-        untaken => return Err(not_sent(untaken)),
-    };
+    let sent = api.templates.send_test(from, rendered, &to).await;
+    let TestTaken { subject, answer } = sent.map_err(not_sent)?;
     let noted = api.commands.note_template_test(&found.of, who, &context).await;
     let position = noted.map_err(refused)?.position;
     Ok(Written::new(StatusCode::OK, position, TestSent { to, subject, answer }))
 }
 
-fn not_sent(untaken: Tested) -> Problem {
+fn not_sent(untaken: TestUntaken) -> Problem {
     let (status, code, detail, answer) = match untaken {
-        Tested::Sent { answer, .. } | Tested::Unknown { answer } => (
-            StatusCode::BAD_GATEWAY,
-            "mail_uncertain",
-            "nobody knows whether the mail server took it",
-            answer,
-        ),
-        Tested::Refused { permanent: true, answer } => {
+        TestUntaken::Refused { permanent: true, answer } => {
             (StatusCode::BAD_GATEWAY, "mail_refused", "the mail server does not take it", answer)
         }
-        Tested::Refused { permanent: false, answer } => (
+        TestUntaken::Refused { permanent: false, answer } => (
             StatusCode::SERVICE_UNAVAILABLE,
             "mail_unavailable",
             "the mail server does not take it now; try again",
+            answer,
+        ),
+        TestUntaken::Unknown { answer } => (
+            StatusCode::BAD_GATEWAY,
+            "mail_uncertain",
+            "nobody knows whether the mail server took it",
             answer,
         ),
     };

@@ -49,6 +49,7 @@ mod slow_clients;
 mod stand;
 mod storm;
 mod team;
+mod templates;
 mod tenancy;
 mod texts;
 mod time_zones;
