@@ -13,6 +13,7 @@ mod error;
 pub mod idempotency;
 pub mod identity;
 mod mailbox;
+pub mod message_template;
 mod phone;
 pub mod preferences;
 mod quota;

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::{
     api_key::ApiKeyEvent, appointment::AppointmentEvent, business::BusinessEvent,
     customer::CustomerEvent, invitation::InvitationEvent, login::LoginEvent,
-    notification::NotificationEvent, resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
+    message_template::MessageTemplateEvent, notification::NotificationEvent,
+    resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
     staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
     subscription::SubscriptionEvent, team::TeamEvent, user::UserEvent, waitlist::WaitlistEvent,
 };
@@ -25,6 +26,7 @@ pub const EVENT_TYPES: &[&[&str]] = &[
     LoginEvent::TYPES,
     TeamEvent::TYPES,
     InvitationEvent::TYPES,
+    MessageTemplateEvent::TYPES,
     ApiKeyEvent::TYPES,
     WaitlistEvent::TYPES,
 ];

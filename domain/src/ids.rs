@@ -122,3 +122,6 @@ typed_id!(
 typed_id!(
     /// One message, from requested to its outcome.
     NotificationId, "ntf");
+typed_id!(
+    /// The words of one kind of message in one language, as a business wants them.
+    MessageTemplateId, "tmpl");

@@ -12,7 +12,9 @@ mod catalogue;
 pub mod customer;
 mod ids;
 pub mod invitation;
+mod locale;
 pub mod login;
+pub mod message_template;
 
 mod money;
 pub mod notification;
@@ -34,9 +36,10 @@ pub use catalogue::{EVENT_TYPES, is_upcast, upcast};
 pub use cqrs_es::{Aggregate, DomainEvent};
 pub use ids::{
     ApiKeyId, AppointmentId, BusinessId, ClosureId, CustomerId, IdError, InvitationId, LoginId,
-    NotificationId, ResetId, ResourceId, SeriesId, ServiceId, SessionId, StaffId, TimeOffId,
-    UserId, WaitlistId,
+    MessageTemplateId, NotificationId, ResetId, ResourceId, SeriesId, ServiceId, SessionId,
+    StaffId, TimeOffId, UserId, WaitlistId,
 };
+pub use locale::{Locale, NotALocale};
 pub use money::{Currency, CurrencyError, Money};
 pub use pure::Decide;
 pub use slot::{EmptySlot, TimeSlot};

@@ -13,7 +13,7 @@ pub(crate) enum Events {
     Show {
         /// `appt_..`, `biz_..`, `staff_..` (hours), `staff_..:2026-03-01` (a week of a calendar),
         /// `res_..:2026-03-01` (of a resource), `series_..`, `cust_..`, `ntf_..`, `wait_..`, `user_..`,
-        /// `login_..`, `inv_..`, `key_..`, `team:biz_..` or `subscription:biz_..`.
+        /// `login_..`, `inv_..`, `key_..`, `tmpl_..`, `team:biz_..` or `subscription:biz_..`.
         stream: StreamName,
         /// Only what was recorded by this instant (RFC 3339).
         #[arg(long)]

@@ -247,6 +247,7 @@ async fn api(system: &System, settings: &Settings) -> anyhow::Result<Api> {
         manage_urls: System::manage_urls(settings)?,
         seals: System::seals(settings)?,
         sms: settings.sms.clone(),
+        templates: System::templates(settings)?,
         organizer: settings.smtp.address(),
         near: slots.beside(),
         slots,

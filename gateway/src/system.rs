@@ -70,6 +70,12 @@ impl System {
         Ok(Resets::new(self.commands.clone(), links(settings)?))
     }
 
+    /// Words of a business's own, tried and mailed by the mail server of the settings.
+    pub(crate) fn templates(settings: &Settings) -> anyhow::Result<reactors::Templates> {
+        let links = Arc::new(Self::manage_urls(settings)?);
+        Ok(reactors::Templates::try_new(settings.smtp.clone(), links)?)
+    }
+
     /// Sending, by the mail server of the settings.
     pub(crate) fn notifier(&self, settings: Settings) -> anyhow::Result<Arc<reactors::Notifier>> {
         let links = Arc::new(Self::manage_urls(&settings)?);

@@ -117,6 +117,21 @@ const CHECKS: &[(&str, &str)] = &[
                       AND e.aggregate_id = 'cust_' || replace(c.customer_id::text, '-', '')), 0)",
     ),
     (
+        "every template has the words of its last change, and knows the last event about it",
+        "SELECT t.template_id::text
+           FROM (SELECT *, 'tmpl_' || replace(template_id::text, '-', '') AS id
+                   FROM message_template) t
+           LEFT JOIN events e ON e.aggregate_type = 'message_template' AND e.aggregate_id = t.id
+                             AND e.sequence = t.version
+          WHERE t.subject IS DISTINCT FROM e.payload->>'subject'
+             OR t.text IS DISTINCT FROM e.payload->>'text'
+             OR t.html IS DISTINCT FROM e.payload->>'html'
+             OR t.sms IS DISTINCT FROM e.payload->>'sms'
+             OR t.sequence <> (SELECT max(l.sequence) FROM events l
+                                WHERE l.aggregate_type = 'message_template'
+                                  AND l.aggregate_id = t.id)",
+    ),
+    (
         "every stored answer names an appointment that was booked, and no two the same",
         "SELECT k.key FROM idempotency_key k
           WHERE k.answer ? 'appointment_id'

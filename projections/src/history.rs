@@ -4,9 +4,10 @@ use std::str::FromStr;
 
 use domain::{
     Aggregate, ApiKeyId, AppointmentId, BusinessId, CustomerId, InvitationId, LoginId,
-    NotificationId, ResourceId, SeriesId, StaffId, UserId, WaitlistId, api_key::ApiKey,
-    appointment::Appointment, business::Business, customer::Customer, invitation::Invitation,
-    login::Login, notification::Notification, resource_calendar::ResourceCalendar, series::Series,
+    MessageTemplateId, NotificationId, ResourceId, SeriesId, StaffId, UserId, WaitlistId,
+    api_key::ApiKey, appointment::Appointment, business::Business, customer::Customer,
+    invitation::Invitation, login::Login, message_template::MessageTemplate,
+    notification::Notification, resource_calendar::ResourceCalendar, series::Series,
     staff_calendar::StaffCalendar, staff_schedule::StaffSchedule, subscription::Subscription,
     team::Team, user::User, waitlist::WaitlistEntry,
 };
@@ -32,7 +33,7 @@ pub struct StreamName {
 #[error(
     "must be appt_.., biz_.., staff_.. (hours), staff_..:2026-03-01 (calendar of the week that \
      begins then), res_..:2026-03-01 (the same of a resource), series_.., cust_.., ntf_.., wait_.., \
-     user_.. or subscription:biz_.."
+     user_.., tmpl_.. or subscription:biz_.."
 )]
 pub struct StreamNameError;
 
@@ -96,6 +97,7 @@ impl FromStr for StreamName {
             .or_else(|| name::<Login, LoginId>(text))
             .or_else(|| name::<Invitation, InvitationId>(text))
             .or_else(|| name::<ApiKey, ApiKeyId>(text))
+            .or_else(|| name::<MessageTemplate, MessageTemplateId>(text))
             .ok_or(StreamNameError)
     }
 }

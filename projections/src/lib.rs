@@ -18,6 +18,7 @@ mod lanes;
 pub mod notifications;
 pub mod rebuild;
 mod status;
+pub mod templates;
 pub mod time_zones;
 mod wait;
 pub mod waitlist;

@@ -23,6 +23,7 @@ mod scheduler;
 mod since;
 mod sms;
 mod smtp;
+mod templates;
 mod waitlist;
 mod weekly;
 mod work;
@@ -33,11 +34,12 @@ use commands::{Commands, identity::Resets};
 pub use dead_letters::{DeadLetter, DeadLetters, Retried};
 use domain::{AppointmentId, InvitationId, ResetId};
 pub use ics::{GuestCalendar, staff_calendar};
-pub use mail::TemplateError;
+pub use mail::{PartError, Rendered, TemplateError};
 pub use notifier::{Notifier, SendRates, record_delivery};
 pub use sms::{Sms, Twilio, TwilioError, TwilioStatus, Webhook, WebhookError};
 pub use smtp::{Smtp, SmtpAddressError};
 use streams::{broker::Broker, consumer, log::Log};
+pub use templates::{Templates, TestTaken, TestUntaken};
 use tokio_util::sync::CancellationToken;
 
 /// Makes the addresses that are sent by mail. Whoever runs the notifier knows the keys.

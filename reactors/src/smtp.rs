@@ -113,8 +113,18 @@ impl Smtp {
         mail: &Mail,
         to: &[String],
     ) -> Result<Message, BoxError> {
+        self.letter(&format!("{}.{}", work.notification_id, work.version), mail, to)
+    }
+
+    /// The same under another name.
+    pub(crate) fn letter(
+        &self,
+        name: &str,
+        mail: &Mail,
+        to: &[String],
+    ) -> Result<Message, BoxError> {
         let address = self.from.email.clone();
-        let id = format!("<{}.{}@{}>", work.notification_id, work.version, address.domain());
+        let id = format!("<{name}@{}>", address.domain());
         let mut message = Message::builder()
             .message_id(Some(id))
             .from(Mailbox::new(Some(mail.from_name.clone()), address));

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{BookingPolicy, Branding, BrandingChange, PolicyChange, QuietHours, reminders};
-use crate::{Currency, Fields, Zone, notification::Channel};
+use crate::{Currency, Fields, Locale, NotALocale, Zone, notification::Channel};
 
 /// What a business says of itself, and its policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,14 @@ pub struct ProfileChange {
 }
 
 impl Profile {
+    /// The languages that guests are written to in, the best first: that of the business exactly, then
+    /// the same without what tells one country from the next.
+    #[must_use]
+    pub fn locales(&self) -> Vec<Locale> {
+        let own = self.locale.parse::<Locale>().ok();
+        own.map_or_else(Vec::new, |own| own.with_fallbacks())
+    }
+
     /// The profile of a business that has only a name, handle and zone.
     #[must_use]
     pub fn new(name: String, handle: String, timezone: Zone) -> Self {
@@ -143,12 +151,8 @@ impl Profile {
         if let Some(contact) = &self.contact {
             fields.note("contact", contact, 500);
         }
-        let tag = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        fields.check(
-            (2..=35).contains(&self.locale.len()) && self.locale.bytes().all(tag),
-            "locale",
-            "must be a language tag (BCP 47), such as en or pt-BR",
-        );
+        let locale = self.locale.parse::<Locale>();
+        fields.check(locale.is_ok(), "locale", NotALocale.to_string());
         let offsets = &self.reminder_offsets_minutes;
         reminders::check_offsets(fields, "reminder_offsets_minutes", offsets);
         reminders::check_channels(fields, "reminder_channels", &self.reminder_channels);

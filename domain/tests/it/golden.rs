@@ -6,8 +6,9 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use domain::{
     DomainEvent, EVENT_TYPES, api_key::ApiKeyEvent, appointment::AppointmentEvent,
     business::BusinessEvent, customer::CustomerEvent, invitation::InvitationEvent,
-    login::LoginEvent, notification::NotificationEvent, resource_calendar::ResourceCalendarEvent,
-    series::SeriesEvent, staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
+    login::LoginEvent, message_template::MessageTemplateEvent, notification::NotificationEvent,
+    resource_calendar::ResourceCalendarEvent, series::SeriesEvent,
+    staff_calendar::StaffCalendarEvent, staff_schedule::StaffScheduleEvent,
     subscription::SubscriptionEvent, team::TeamEvent, upcast, user::UserEvent,
     waitlist::WaitlistEvent,
 };
@@ -37,7 +38,7 @@ fn read<E: DomainEvent>(name: &str, stored: &Value) -> (String, Value) {
 
 fn by_stream(name: &str, stored: &Value) -> (String, Value) {
     type Reader = fn(&str, &Value) -> (String, Value);
-    let readers: [(&[&str], Reader); 15] = [
+    let readers: [(&[&str], Reader); 16] = [
         (BusinessEvent::TYPES, read::<BusinessEvent>),
         (StaffScheduleEvent::TYPES, read::<StaffScheduleEvent>),
         (StaffCalendarEvent::TYPES, read::<StaffCalendarEvent>),
@@ -51,6 +52,7 @@ fn by_stream(name: &str, stored: &Value) -> (String, Value) {
         (LoginEvent::TYPES, read::<LoginEvent>),
         (TeamEvent::TYPES, read::<TeamEvent>),
         (InvitationEvent::TYPES, read::<InvitationEvent>),
+        (MessageTemplateEvent::TYPES, read::<MessageTemplateEvent>),
         (ApiKeyEvent::TYPES, read::<ApiKeyEvent>),
         (WaitlistEvent::TYPES, read::<WaitlistEvent>),
     ];

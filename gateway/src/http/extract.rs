@@ -59,6 +59,14 @@ impl Member {
         }
     }
 
+    /// The person; `None` for a program.
+    pub(crate) const fn user_id(self) -> Option<UserId> {
+        match self.who {
+            Who::Person { user_id, .. } => Some(user_id),
+            Who::Program(_) => None,
+        }
+    }
+
     /// Whose calendar they are kept to; `None` for whoever may see all. Somebody of the role `staff` who has
     /// none sees none.
     ///

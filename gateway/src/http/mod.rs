@@ -44,6 +44,7 @@ mod shape;
 mod slots;
 mod slots_body;
 mod staff;
+mod templates;
 mod time_off;
 mod waitlist;
 mod working_hours;
@@ -63,7 +64,7 @@ use projections::{
     notifications::Notifications,
     waitlist::Waitlist,
 };
-use reactors::Sms;
+use reactors::{Sms, Templates};
 use streams::{Cursor, Database, broker::Broker};
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -93,6 +94,8 @@ pub(crate) struct Rooms {
     pub(crate) seals: Seals,
     /// Whoever sends text messages tells here what became of them.
     pub(crate) sms: Arc<Sms>,
+    /// Tries the words of a business on a sample, and mails it.
+    pub(crate) templates: Templates,
     /// Who invites guests, in their calendars: the address that mails come from.
     pub(crate) organizer: String,
     pub(crate) availability: Availability,
@@ -201,6 +204,10 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(closures::remove))
         .routes(routes!(resources::list, resources::create))
         .routes(routes!(resources::get, resources::patch, resources::remove))
+        .routes(routes!(templates::list))
+        .routes(routes!(templates::get, templates::put, templates::remove))
+        .routes(routes!(templates::preview))
+        .routes(routes!(templates::test_send))
         .routes(routes!(public::business))
         .routes(routes!(public::business_of_host))
         .routes(routes!(slots::slots))

@@ -52,6 +52,10 @@ pub(crate) struct RateLimits {
     pub(crate) policy: SignInPolicy,
     /// Public bookings from one network in an hour.
     pub(crate) bookings_from_network: Quota,
+    /// Changes of its own words that one business makes in a day: each is kept for ever.
+    pub(crate) template_changes: Quota,
+    /// Tests of its own words that one business has mailed in an hour.
+    pub(crate) template_tests: Quota,
     /// Visits to come that one guest may have booked by themselves.
     pub(crate) open_visits_of_guest: u32,
 }
@@ -69,6 +73,10 @@ impl RateLimits {
         let mut quota = |name: &str, usual: Quota| Quota { most: most(name, usual.most), ..usual };
         let usual_bookings =
             Quota { scope: "book_network", most: 120, window: Duration::from_secs(3_600) };
+        let usual_changes =
+            Quota { scope: "template_changes", most: 200, window: Duration::from_secs(86_400) };
+        let usual_tests =
+            Quota { scope: "template_tests", most: 10, window: Duration::from_secs(3_600) };
         let policy = SignInPolicy {
             tries_from_network_to_account: quota(
                 "SIGN_IN_TRIES_PER_ACCOUNT_AND_NETWORK",
@@ -86,6 +94,8 @@ impl RateLimits {
             ..usual
         };
         let bookings_from_network = quota("BOOKINGS_PER_NETWORK", usual_bookings);
+        let template_changes = quota("TEMPLATE_CHANGES_PER_BUSINESS", usual_changes);
+        let template_tests = quota("TEMPLATE_TESTS_PER_BUSINESS", usual_tests);
         let open_visits_of_guest = most("OPEN_VISITS_PER_GUEST", 10);
         let days = |days: i64| SignedDuration::from_hours(days * 24);
         let policy = SignInPolicy {
@@ -101,6 +111,8 @@ impl RateLimits {
             tenant,
             policy,
             bookings_from_network,
+            template_changes,
+            template_tests,
             open_visits_of_guest,
         }
     }

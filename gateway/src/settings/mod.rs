@@ -29,7 +29,8 @@ pub(crate) struct Settings {
     pub(crate) nats_url: Secret,
     /// On so many servers of a NATS cluster each stream is kept.
     pub(crate) nats_replicas: usize,
-    pub(crate) smtp: Smtp,
+    /// The gateway mails tests by it, too.
+    pub(crate) smtp: Arc<Smtp>,
     /// Who sends text messages; the gateway knows them, too, since they tell it what became of them.
     pub(crate) sms: Arc<Sms>,
     /// How much is sent at most, by mail and by text.
@@ -169,7 +170,7 @@ impl Settings {
                 database_connections,
                 nats_url: Secret::new(nats_url),
                 nats_replicas,
-                smtp,
+                smtp: Arc::new(smtp),
                 sms: Arc::new(sms),
                 send_rates,
                 http_host,

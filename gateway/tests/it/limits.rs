@@ -23,6 +23,8 @@ async fn limited(settings: &[(&'static str, &str)]) -> (Stand, Process) {
         "RESETS_PER_ACCOUNT",
         "RESETS_PER_NETWORK",
         "INVITATIONS_PER_BUSINESS",
+        "TEMPLATE_CHANGES_PER_BUSINESS",
+        "TEMPLATE_TESTS_PER_BUSINESS",
     ] {
         stand.addresses.set(name, "0");
     }

@@ -54,6 +54,7 @@ mod slow_clients;
 mod stand;
 mod storm;
 mod team;
+mod templates;
 mod tenancy;
 mod texts;
 mod time_zones;

@@ -373,7 +373,7 @@ impl Client {
     /// Any call, with `If-Match: *` where there is something to edit.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
         let mut request = self.request(method.clone(), path);
-        if method == Method::PATCH || method == Method::PUT {
+        if [Method::PATCH, Method::PUT, Method::DELETE].contains(&method) {
             request = request.header("If-Match", "*");
         }
         if let Some(body) = body {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod requests;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -500,6 +501,7 @@ async fn every_operation_is_for_whom_it_is_meant_and_for_nobody_else() {
     let table: Vec<Operation> = accounts::operations(&things)
         .into_iter()
         .chain(requests::operations(&things))
+        .chain(words::operations())
         .chain(table(&things))
         .collect();
     let listed: BTreeMap<String, Access> =

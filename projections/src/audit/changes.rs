@@ -1,7 +1,7 @@
 use domain::{
     Aggregate, api_key::ApiKey, business::Business, customer::Customer, invitation::Invitation,
-    login::Login, staff_schedule::StaffSchedule, subscription::Subscription, team::Team,
-    user::User,
+    login::Login, message_template::MessageTemplate, staff_schedule::StaffSchedule,
+    subscription::Subscription, team::Team, user::User,
 };
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
@@ -42,6 +42,7 @@ impl Changes for AuditChanges {
         Team::TYPE,
         Invitation::TYPE,
         ApiKey::TYPE,
+        MessageTemplate::TYPE,
     ];
 
     fn take(&mut self, fact: &Fact<'_>) -> Result<(), Failure> {

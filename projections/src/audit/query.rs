@@ -87,7 +87,8 @@ impl Audit {
     }
 
     /// Entries, the newest first, and where the next page begins. What somebody does about their account after
-    /// they left is no matter of the business: they may go on with it elsewhere.
+    /// they left is no matter of the business: they may go on with it elsewhere. Of mails that were worded anew
+    /// only the short parts are told: a page of whole ones would be too large.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -98,7 +99,9 @@ impl Audit {
     ) -> Result<(Vec<AuditRow>, Option<AuditCursor>), ReadError> {
         let rows = sqlx::query(
             "SELECT a.event_id, a.at, a.position, a.event_type, a.aggregate_type, a.aggregate_id,
-                    e.actor, e.correlation_id, e.payload,
+                    e.actor, e.correlation_id,
+                    CASE WHEN a.aggregate_type = 'message_template'
+                         THEN e.payload - 'text' - 'html' ELSE e.payload END AS payload,
                     e.transaction_id::text::bigint AS transaction_id
                FROM audit.entry a
                JOIN events e ON e.aggregate_type = a.aggregate_type

@@ -1,25 +1,52 @@
-use domain::notification::Kind;
+use domain::{message_template::Part, notification::Kind};
 use minijinja::{Value, context};
 use projections::agenda::Contact;
 
-use super::{About, Mail, Mails, TemplateError, brand, local, said, zone_of};
+use super::{About, Mail, Mails, Own, TemplateError, brand, local, said, zone_of};
+
+/// What templates can name. `docs/templates.md` says what each is.
+pub(super) const VARIABLES: [&str; 20] = [
+    "brand",
+    "business",
+    "address",
+    "contact",
+    "guest",
+    "service",
+    "news",
+    "staff",
+    "when",
+    "guest_when",
+    "was",
+    "guest_was",
+    "reason",
+    "said",
+    "subjects",
+    "manage",
+    "until",
+    "offered",
+    "manage_url",
+    "unsubscribe_url",
+];
 
 impl Mails {
-    /// To the guest. The kind names the template.
+    /// To the guest, in the business's own words where there are any that can be rendered.
     pub(crate) fn to_guest(
         &self,
         kind: Kind,
         about: &About<'_>,
         contact: &Contact,
         urls: Urls<'_>,
+        own: Option<&Own>,
     ) -> Result<Mail, TemplateError> {
         let values = values(kind, about, contact, urls);
-        let name = &about.business.profile.value.name;
-        let service = about.service();
-        let what = service.as_deref().unwrap_or("your appointment");
-        let subject = format!("{}: {what} at {name}", news(kind));
-        let mail = self.render(kind.as_str(), name, subject, &values)?;
-        Ok(Mail { unsubscribe: urls.unsubscribe.map(str::to_owned), ..mail })
+        let worded = self.own_or(kind, own, |words| {
+            let part = |part| self.part(kind, part, words, &values);
+            Ok((part(Part::Subject)?, part(Part::Text)?, part(Part::Html)?))
+        });
+        let (subject, text, html) = worded?;
+        let from_name = about.business.profile.value.name.clone();
+        let unsubscribe = urls.unsubscribe.map(str::to_owned);
+        Ok(Mail { from_name, subject, text, html, invitation: None, unsubscribe })
     }
 
     /// The same in a few words, for a phone.
@@ -29,10 +56,11 @@ impl Mails {
         about: &About<'_>,
         contact: &Contact,
         manage_url: &str,
+        own: Option<&Own>,
     ) -> Result<String, TemplateError> {
         let urls = Urls { manage: manage_url, unsubscribe: None };
         let values = values(kind, about, contact, urls);
-        Ok(self.templates.get_template("guest.sms")?.render(values)?)
+        self.own_or(kind, own, |words| self.part(kind, Part::Sms, words, &values))
     }
 }
 
@@ -44,7 +72,7 @@ pub(crate) struct Urls<'a> {
     pub(crate) unsubscribe: Option<&'a str>,
 }
 
-fn values(kind: Kind, about: &About<'_>, contact: &Contact, urls: Urls<'_>) -> Value {
+pub(super) fn values(kind: Kind, about: &About<'_>, contact: &Contact, urls: Urls<'_>) -> Value {
     let About { business, visit, previous, expires_at, offered } = *about;
     let (profile, zone) = (&business.profile.value, zone_of(contact));
     context! {

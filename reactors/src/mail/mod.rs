@@ -4,22 +4,37 @@ mod account;
 mod brand;
 mod guest;
 mod host;
+mod language;
+mod own;
 mod said;
+mod sample;
 mod week;
 
 pub(crate) use guest::Urls;
 
-use domain::{Zone, appointment::Visit, business::BusinessState};
+use domain::{
+    Zone, appointment::Visit, business::BusinessState, message_template::Part, notification::Kind,
+};
 use jiff::Timestamp;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use projections::agenda::Contact;
 
 use crate::ics::Invitation;
+pub(crate) use own::Own;
+use own::environment;
+pub use own::{PartError, Rendered};
+pub(crate) use sample::{Sample, Shape};
 
 /// A template of ours does not parse or does not fit its data.
 #[derive(Debug, thiserror::Error)]
-#[error("a mail template failed: {0}")]
-pub struct TemplateError(#[from] minijinja::Error);
+pub enum TemplateError {
+    /// One that is rendered as it is.
+    #[error("a mail template failed: {0}")]
+    Engine(#[from] minijinja::Error),
+    /// One that businesses can replace.
+    #[error("a mail template failed: {0}")]
+    Part(#[from] PartError),
+}
 
 /// A message, ready to be addressed.
 #[derive(Debug)]
@@ -38,9 +53,11 @@ pub(crate) struct Mail {
 #[derive(Debug)]
 pub(crate) struct Mails {
     templates: Environment<'static>,
+    /// The same templates for words that are not ours, with limits.
+    own: Environment<'static>,
 }
 
-const TEMPLATES: [(&str, &str); 32] = [
+const TEMPLATES: [(&str, &str); 33] = [
     ("layout.html", include_str!("templates/layout.html")),
     ("cancellation.html", include_str!("templates/cancellation.html")),
     ("cancellation.txt", include_str!("templates/cancellation.txt")),
@@ -50,6 +67,7 @@ const TEMPLATES: [(&str, &str); 32] = [
     ("declined.txt", include_str!("templates/declined.txt")),
     ("expired.html", include_str!("templates/expired.html")),
     ("expired.txt", include_str!("templates/expired.txt")),
+    ("guest.subject", include_str!("templates/guest.subject")),
     ("guest.sms", include_str!("templates/guest.sms")),
     ("host.html", include_str!("templates/host.html")),
     ("host.txt", include_str!("templates/host.txt")),
@@ -100,7 +118,8 @@ impl Mails {
         for (name, source) in TEMPLATES {
             templates.add_template(name, source)?;
         }
-        Ok(Self { templates })
+        let own = environment(templates.clone());
+        Ok(Self { templates, own })
     }
 
     /// Both forms of a mail.
@@ -123,6 +142,32 @@ impl Mails {
             unsubscribe: None,
         })
     }
+}
+
+/// What templates of this part are called behind the dot.
+const fn suffix_of(part: Part) -> &'static str {
+    match part {
+        Part::Subject => ".subject",
+        Part::Text => ".txt",
+        Part::Html => ".html",
+        Part::Sms => ".sms",
+    }
+}
+
+/// How the words of a business for a part are called when they are rendered.
+const fn file_of(part: Part) -> &'static str {
+    match part {
+        Part::Subject => "own.subject",
+        Part::Text => "own.txt",
+        Part::Html => "own.html",
+        Part::Sms => "own.sms",
+    }
+}
+
+/// Our own template for a part of a message to guests.
+fn built_in(kind: Kind, part: Part) -> String {
+    let of_all = matches!(part, Part::Subject | Part::Sms);
+    format!("{}{}", if of_all { "guest" } else { kind.as_str() }, suffix_of(part))
 }
 
 impl About<'_> {
@@ -183,5 +228,7 @@ fn local(at: Timestamp, zone: &Zone) -> String {
     format!("{} ({})", zoned.strftime("%A, %-d %B %Y, %H:%M %Z"), zone.name())
 }
 
+#[cfg(test)]
+mod own_tests;
 #[cfg(test)]
 mod tests;

@@ -103,7 +103,7 @@ fn render(kind: Kind, guest: &str, timezone: Option<&str>) -> Mail {
     };
     let mails = Mails::try_new().unwrap();
     match kind.recipient() {
-        Recipient::Guest => mails.to_guest(kind, &about, &contact, URLS).unwrap(),
+        Recipient::Guest => mails.to_guest(kind, &about, &contact, URLS, None).unwrap(),
         Recipient::Host => mails.to_host(kind, &about, Some(&contact), true).unwrap(),
     }
 }

@@ -3,11 +3,11 @@ use std::time::Duration;
 use domain::{
     NotificationId, StaffId,
     appointment::{Appointment, Visit},
-    business::Business,
+    business::{Business, BusinessState},
     notification::{AccountMail, Channel, Kind, NotificationCommand, Recipient},
 };
 use lettre::Message;
-use projections::agenda::Agenda;
+use projections::{ReadError, agenda::Agenda, templates::Templates};
 use streams::{
     BoxError, clock, crash_point,
     log::{Loaded, Recorded, StreamKey, Unreadable},
@@ -18,7 +18,7 @@ use super::{Notifier, Offer, POINT, gate::Gate};
 use crate::{
     GuestCalendar,
     hosts::Addresses,
-    mail::{About, Mail, Urls},
+    mail::{About, Mail, Own, Urls},
     provider::{HandOver, Refusal},
     reach,
     scheduler::GUEST_PREFERENCE,
@@ -382,7 +382,9 @@ impl Notifier {
             return Ok(Prepared::CalledOff { reason: None });
         };
         let agenda = Agenda::new(self.log.clone());
-        let contact = agenda.contact(work.business_id, work.appointment_id).await?;
+        let contact = agenda.contact(work.business_id, work.appointment_id);
+        // Beside each other, so that words of its own make no message of a business late.
+        let (contact, own) = tokio::try_join!(contact, self.own_words(kind, work, business))?;
         let previous = previous(histories.events(&key))?;
         let moved = matches!(
             kind,
@@ -408,14 +410,15 @@ impl Notifier {
         let manage_url = self.links.manage_url(work.appointment_id);
         if work.channel == Channel::Sms.as_str() {
             let Some(to) = contact.phone.clone() else { return Ok(Prepared::NoContact) };
-            let body = self.mails.text_to_guest(kind, &about, &contact, &manage_url)?;
+            let own = own.as_ref();
+            let body = self.mails.text_to_guest(kind, &about, &contact, &manage_url, own)?;
             return Ok(Prepared::Text { body, to, seen });
         }
         let Some(to) = contact.email.clone() else { return Ok(Prepared::NoContact) };
         let unsubscribe = self.links.unsubscribe_url(work.appointment_id);
         let unsubscribe = (kind == Kind::Reminder).then_some(unsubscribe);
         let urls = Urls { manage: &manage_url, unsubscribe: unsubscribe.as_deref() };
-        let mut mail = self.mails.to_guest(kind, &about, &contact, urls)?;
+        let mut mail = self.mails.to_guest(kind, &about, &contact, urls, own.as_ref())?;
         // A reminder says nothing new: calendars have what it is about. What was only asked for is in none.
         if kind != Kind::Reminder && (kind.is_agreed() || kind == Kind::Cancellation) {
             let calendar = GuestCalendar {
@@ -439,6 +442,23 @@ impl Notifier {
         let wishes = reach::wishes(&mut connection, &[customer]).await?;
         let wished = |named: &Channel| named.as_str() == work.channel;
         Ok(wishes.get(&customer).is_some_and(|channels| !channels.iter().any(wished)))
+    }
+
+    /// In what words the business wants to say it. A guest's own language would come first, if it were known.
+    async fn own_words(
+        &self,
+        kind: Kind,
+        work: &Work,
+        business: &BusinessState,
+    ) -> Result<Option<Own>, ReadError> {
+        if kind.recipient() == Recipient::Host {
+            return Ok(None);
+        }
+        let templates = Templates::new(self.log.database().clone());
+        let locales = business.profile.value.locales();
+        let rows = templates.of_kind(work.business_id, kind, &locales).await?;
+        let parts = rows.into_iter().map(|row| row.parts).find(|parts| !parts.is_empty());
+        Ok(parts.map(|parts| Own { business_id: work.business_id, parts }))
     }
 
     /// Where whoever serves is reached now, and whoever was to serve before it was moved.

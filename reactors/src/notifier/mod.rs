@@ -36,7 +36,7 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 pub struct Notifier {
     log: Log,
-    smtp: Smtp,
+    smtp: Arc<Smtp>,
     sms: Arc<Sms>,
     mails: Mails,
     gates: [Gate; Channel::ALL.len()],
@@ -52,7 +52,7 @@ impl Notifier {
     /// When a template of ours does not parse.
     pub fn try_new(
         log: Log,
-        smtp: Smtp,
+        smtp: Arc<Smtp>,
         sms: Arc<Sms>,
         links: Arc<dyn GuestLinks>,
         rates: [SendRates; Channel::ALL.len()],

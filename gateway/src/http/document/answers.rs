@@ -5,8 +5,9 @@ use super::{
     schemas::Group,
     words::{
         API_KEY, APPOINTMENT, BUFFERS, BUSINESS, CHANNEL, CLOSURE, CURRENCY, CUSTOMER,
-        ENTRY_STATUS, GRID, HANDLE, INVITATION, LOGIN, MESSAGE_KIND, MESSAGE_STATUS, NOTIFICATION,
-        POSITION, RESOURCE, ROLE, SCOPE, SERIES, SERVICE, STAFF, STATUS, TIME_OFF, USER, WAITLIST,
+        ENTRY_STATUS, GRID, GUEST_KIND, HANDLE, INVITATION, LOCALE, LOGIN, MESSAGE_KIND,
+        MESSAGE_STATUS, NOTIFICATION, POSITION, RESOURCE, ROLE, SCOPE, SERIES, SERVICE, STAFF,
+        STATUS, TIME_OFF, USER, WAITLIST,
     },
 };
 
@@ -26,6 +27,7 @@ pub(super) const ANSWERS: &[Group] = &[
     (&["Service"], &[("id", SERVICE), ("staff_ids[]", STAFF)]),
     (&["Staff"], &[("id", STAFF), ("service_ids[]", SERVICE)]),
     (&["Resource"], &[("id", RESOURCE)]),
+    (&["MessageTemplate", "ListedTemplate"], &[("kind", GUEST_KIND), ("locale", LOCALE)]),
     (&["Closure"], &[("id", CLOSURE)]),
     (&["ClosureCreated", "TimeOffCreated"], &[("affected[]", APPOINTMENT)]),
     (&["TimeOff"], &[("id", TIME_OFF)]),

@@ -5,9 +5,9 @@ use super::{
     schemas::Group,
     words::{
         ANY_HANDLE, BUFFERS, BUSINESS, CHANNEL, CURRENCY, CUSTOMER, DATE, DATE_OR_INSTANT,
-        DAY_MINUTES, DURATION, EMAIL, GRID, IDEMPOTENCY_KEY, INSTANT, LOCAL_OR_INSTANT, PASSWORD,
-        PHONE, RECURRENCE, REFRESH_TOKEN, SCOPE, SECRET, SERVICE, SKILLS, STAFF, STAFF_OR_ANY,
-        VISITS, WALL_TIME, WINDOW_DAYS, YEAR_MINUTES, ZONE, line, note, trimmed,
+        DAY_MINUTES, DURATION, EMAIL, GRID, IDEMPOTENCY_KEY, INSTANT, LOCAL_OR_INSTANT, LOCALE,
+        PASSWORD, PHONE, RECURRENCE, REFRESH_TOKEN, SCOPE, SECRET, SERVICE, SKILLS, STAFF,
+        STAFF_OR_ANY, VISITS, WALL_TIME, WINDOW_DAYS, YEAR_MINUTES, ZONE, line, note, trimmed,
     },
 };
 
@@ -49,7 +49,7 @@ pub(super) const BODIES: &[Group] = &[
             ("timezone", ZONE),
             ("address", note(500)),
             ("contact", note(500)),
-            ("locale", text("^[A-Za-z0-9-]{2,35}$")),
+            ("locale", LOCALE),
             ("currency", CURRENCY),
             ("reminder_offsets_minutes", list(5).unique()),
             ("reminder_offsets_minutes[]", number(1, 86_400)),
@@ -112,6 +112,16 @@ pub(super) const BODIES: &[Group] = &[
             ("channels[]", CHANNEL),
         ],
     ),
+    (
+        &["TemplateWords"],
+        &[
+            ("subject", line(200)),
+            ("text", note(20_000)),
+            ("html", note(60_000)),
+            ("sms", note(1_000)),
+        ],
+    ),
+    (&["TestRequest"], &[("to", EMAIL)]),
     (
         &["TwilioCallback"],
         &[

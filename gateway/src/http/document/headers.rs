@@ -35,8 +35,16 @@ const LIMITS: [Told; 2] = [
 ];
 
 /// What has a version, as its schema is called.
-const TAGGED: &[&str] =
-    &["ProfileAnswer", "Service", "Staff", "Resource", "WorkingHours", "Customer", "Appointment"];
+const TAGGED: &[&str] = &[
+    "ProfileAnswer",
+    "Service",
+    "Staff",
+    "Resource",
+    "MessageTemplate",
+    "WorkingHours",
+    "Customer",
+    "Appointment",
+];
 /// Changes that no read model waits for.
 const WITHOUT_POSITION: &[&str] = &[
     "login",
@@ -46,6 +54,7 @@ const WITHOUT_POSITION: &[&str] = &[
     "end_session",
     "end_other_sessions",
     "switch_business",
+    "preview_template",
 ];
 /// What is made there has no address of its own.
 const WITHOUT_LOCATION: &[&str] = &["register", "join_waitlist", "accept_invitation"];

@@ -12,9 +12,9 @@ use super::{
     rule::{Rule, never_null, number, one_of, text},
     words::{
         ANY_HANDLE, API_KEY, APPOINTMENT, BUSINESS_OR_HANDLE, CHANNEL, CLOSURE, CUSTOMER, DATE,
-        DURATION, ENTRY_STATUS, IDEMPOTENCY_KEY, INSTANT, INVITATION, LOGIN, MESSAGE_KIND,
-        MESSAGE_STATUS, NOTIFICATION, PAGE, POSITION, RESOURCE, SERIES, SERVICE, STAFF,
-        STAFF_OR_ANY, STATUS, TIME_OFF, TOKEN, USER, WAITLIST, ZONE, line,
+        DURATION, ENTRY_STATUS, GUEST_KIND, IDEMPOTENCY_KEY, INSTANT, INVITATION, LOCALE, LOGIN,
+        MESSAGE_KIND, MESSAGE_STATUS, NOTIFICATION, PAGE, POSITION, RESOURCE, SERIES, SERVICE,
+        STAFF, STAFF_OR_ANY, STATUS, TIME_OFF, TOKEN, USER, WAITLIST, ZONE, line,
     },
 };
 
@@ -28,6 +28,8 @@ const PARAMETERS: &[(&str, Rule)] = &[
     ("series_id", SERIES),
     ("time_off_id", TIME_OFF),
     ("handle", ANY_HANDLE),
+    ("kind", GUEST_KIND),
+    ("locale", LOCALE),
     ("link", TOKEN),
     ("file", text(r"^[A-Za-z0-9_-]+\.ics$")),
     ("as_of", INSTANT),

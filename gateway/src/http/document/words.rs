@@ -104,6 +104,18 @@ pub(super) const MESSAGE_STATUS: Rule = one_of(&[
     "skipped",
     "uncertain",
 ]);
+/// What guests are told.
+pub(super) const GUEST_KIND: Rule = one_of(&[
+    "confirmation",
+    "reminder",
+    "rescheduled",
+    "cancellation",
+    "requested",
+    "offered",
+    "declined",
+    "expired",
+]);
+pub(super) const LOCALE: Rule = text("^[A-Za-z0-9-]{2,35}$");
 pub(super) const MESSAGE_KIND: Rule = one_of(&[
     "confirmation",
     "reminder",
