@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{
-    AppointmentId, CustomerId, Zone,
+    AppointmentId, BusinessId, CustomerId, Zone,
     business::ReminderPolicy,
     notification::{Channel, Reach},
 };
@@ -63,8 +63,44 @@ impl Guests {
     }
 }
 
+/// What a message to one guest depends on besides the visit.
+pub(crate) struct Asked {
+    wished: Option<Vec<Channel>>,
+    /// Whether the business has words of its own for anything.
+    pub(crate) own_words: bool,
+}
+
+impl Asked {
+    /// Whether the guest wants to be reminded by this channel.
+    pub(crate) fn wishes(&self, channel: &str) -> bool {
+        let all = self.wished.as_ref();
+        all.is_none_or(|wished| wished.iter().any(|named| named.as_str() == channel))
+    }
+}
+
+/// What this customer, or who stands for them, wants, and whether the business has words of its own. Whoever was
+/// erased wants nothing else than others.
+pub(crate) async fn asked(
+    connection: &mut PgConnection,
+    business_id: BusinessId,
+    customer_id: CustomerId,
+) -> Result<Asked, sqlx::Error> {
+    let (names, own_words): (Option<Vec<String>>, bool) = sqlx::query_as(
+        "SELECT (SELECT c.reminder_channels
+                   FROM customer asked
+                   JOIN customer c ON c.customer_id = coalesce(asked.merged_into, asked.customer_id)
+                  WHERE asked.customer_id = $1),
+                EXISTS (SELECT FROM message_template WHERE business_id = $2)",
+    )
+    .bind(customer_id.uuid())
+    .bind(business_id.uuid())
+    .fetch_one(connection)
+    .await?;
+    Ok(Asked { wished: names.map(|names| channels(&names)), own_words })
+}
+
 /// By what these customers, or who stands for them, want to be reminded; who did not say is left out.
-pub(crate) async fn wishes(
+async fn wishes(
     connection: &mut PgConnection,
     customers: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Channel>>, sqlx::Error> {
@@ -77,6 +113,9 @@ pub(crate) async fn wishes(
     .bind(customers)
     .fetch_all(connection)
     .await?;
-    let channels = |names: Vec<String>| names.iter().filter_map(|n| Channel::named(n)).collect();
-    Ok(rows.into_iter().map(|(id, names)| (id, channels(names))).collect())
+    Ok(rows.into_iter().map(|(id, names)| (id, channels(&names))).collect())
+}
+
+fn channels(names: &[String]) -> Vec<Channel> {
+    names.iter().filter_map(|name| Channel::named(name)).collect()
 }

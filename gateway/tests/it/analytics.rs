@@ -42,7 +42,8 @@ async fn messages_are_counted_by_day_channel_and_what_became_of_them() {
         ids.push(id);
     }
     stand.mail.fault(Fault::NoSuchMailbox, 1).await;
-    let due = "UPDATE notification SET next_at = now() WHERE kind = 'reminder' AND state = 'pending'";
+    let due =
+        "UPDATE notification SET next_at = now() WHERE kind = 'reminder' AND state = 'pending'";
     stand.database.execute(due).await;
     let ended = "SELECT kind FROM notification WHERE state IN ('pending', 'offered', 'sending')";
     testkit::eventually("all have their outcome", async || {

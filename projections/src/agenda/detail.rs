@@ -5,7 +5,7 @@ use domain::{
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sqlx::{Row, types::Json};
+use sqlx::{PgConnection, Row, types::Json};
 use streams::log::{self, Loaded, StreamKey};
 use uuid::Uuid;
 
@@ -136,6 +136,21 @@ impl Agenda {
         business_id: BusinessId,
         appointment_id: AppointmentId,
     ) -> Result<Option<Contact>, ReadError> {
+        let connection = &mut *self.database.tenant(business_id).await?;
+        Ok(Contact::read(connection, business_id, appointment_id).await?)
+    }
+}
+
+impl Contact {
+    /// What was given with an appointment, by a connection that sees it; `None` once erased.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn read(
+        connection: &mut PgConnection,
+        business_id: BusinessId,
+        appointment_id: AppointmentId,
+    ) -> Result<Option<Self>, sqlx::Error> {
         let row = sqlx::query(
             "SELECT name, email, phone, timezone, notes, answers, subjects, cancel_reason
                FROM appointment_private
@@ -143,12 +158,12 @@ impl Agenda {
         )
         .bind(appointment_id.uuid())
         .bind(business_id.uuid())
-        .fetch_optional(&mut *self.database.tenant(business_id).await?)
+        .fetch_optional(connection)
         .await?;
-        let contact = |row: sqlx::postgres::PgRow| -> Result<Contact, sqlx::Error> {
+        let contact = |row: sqlx::postgres::PgRow| -> Result<Self, sqlx::Error> {
             let answers: Option<Json<Map<String, Value>>> = row.try_get("answers")?;
             let subjects: Option<Json<Vec<Subject>>> = row.try_get("subjects")?;
-            Ok(Contact {
+            Ok(Self {
                 name: row.try_get("name")?,
                 email: row.try_get("email")?,
                 phone: row.try_get("phone")?,
@@ -159,6 +174,6 @@ impl Agenda {
                 cancel_reason: row.try_get("cancel_reason")?,
             })
         };
-        Ok(row.map(contact).transpose()?)
+        row.map(contact).transpose()
     }
 }

@@ -67,7 +67,7 @@ fn refused(part: Part, source: &str, reason: &str) {
 fn every_variable_is_known_and_no_other() {
     for shape in [Shape::AsItIs, Shape::Full, Shape::Bare] {
         let sample = sample(Kind::Confirmation, shape);
-        let values = values(Kind::Confirmation, &sample.about(), &sample.contact, LINK);
+        let values = values(Kind::Confirmation, &sample.about(), &sample.contact, URLS);
         let mut names: Vec<String> =
             values.try_iter().unwrap().map(|name| name.to_string()).collect();
         let mut known = VARIABLES.map(str::to_owned).to_vec();
@@ -235,7 +235,7 @@ fn words_that_cannot_be_rendered_lose_no_message() {
     let send = |parts| {
         let own = Own { business_id: BusinessId::new(Uuid::nil()), parts };
         let (about, contact) = (sample.about(), &sample.contact);
-        let mail = mails.to_guest(Kind::Confirmation, &about, contact, LINK, Some(&own)).unwrap();
+        let mail = mails.to_guest(Kind::Confirmation, &about, contact, URLS, Some(&own)).unwrap();
         let text = mails.text_to_guest(Kind::Confirmation, &about, contact, LINK, Some(&own));
         (mail.subject, mail.text, text.unwrap())
     };

@@ -7,10 +7,10 @@ use domain::{
     notification::{AccountMail, Channel, Kind, NotificationCommand, Recipient},
 };
 use lettre::Message;
-use projections::{ReadError, agenda::Agenda, templates::Templates};
+use projections::{ReadError, agenda::Contact, templates::Templates};
 use streams::{
     BoxError, clock, crash_point,
-    log::{Loaded, Recorded, StreamKey, Unreadable},
+    log::{Loaded, Recorded, StreamKey, Unreadable, as_of},
 };
 use uuid::Uuid;
 
@@ -370,7 +370,9 @@ impl Notifier {
         let business_key = StreamKey::of::<Business>(work.business_id);
         let key = StreamKey::of::<Appointment>(work.appointment_id);
         let keys = [business_key.clone(), key.clone()];
-        let histories = self.log.load(work.business_id, &keys).await?;
+        // All is read by one connection, which says once for whom it is.
+        let mut connection = self.log.database().tenant(work.business_id).await?;
+        let histories = as_of(&mut *connection, work.business_id, &keys, None).await?;
         let business: Loaded<Business> = histories.fold(&business_key)?;
         let appointment: Loaded<Appointment> = histories.fold(&key)?;
         let (state, seen) = (&appointment.state, Some(appointment.sequence));
@@ -381,10 +383,9 @@ impl Notifier {
         let (Some(business), Some((visit, status))) = (business.state.registered(), stands) else {
             return Ok(Prepared::CalledOff { reason: None });
         };
-        let agenda = Agenda::new(self.log.clone());
-        let contact = agenda.contact(work.business_id, work.appointment_id);
-        // Beside each other, so that words of its own make no message of a business late.
-        let (contact, own) = tokio::try_join!(contact, self.own_words(kind, work, business))?;
+        let contact = Contact::read(&mut connection, work.business_id, work.appointment_id).await?;
+        let asked = reach::asked(&mut connection, work.business_id, visit.customer_id).await?;
+        drop(connection);
         let previous = previous(histories.events(&key))?;
         let moved = matches!(
             kind,
@@ -395,18 +396,17 @@ impl Notifier {
         let about = About { business, visit, previous, expires_at, offered };
         if kind.recipient() == Recipient::Host {
             let by_guest = histories.events(&key).last().is_some_and(|e| e.actor == "guest");
-            let to = self.hosts(work, &about).await?;
             let mail = self.mails.to_host(kind, &about, contact.as_ref(), by_guest)?;
-            return Ok(if to.is_empty() {
-                Prepared::NoContact
-            } else {
-                Prepared::Mail { mail, to, seen }
-            });
+            let to = self.hosts(work, &about).await?;
+            let there = (!to.is_empty()).then_some(Prepared::Mail { mail, to, seen });
+            return Ok(there.unwrap_or(Prepared::NoContact));
         }
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
-        if kind == Kind::Reminder && self.is_unwanted(work, visit).await? {
+        // They may have said so meanwhile.
+        if kind == Kind::Reminder && !asked.wishes(&work.channel) {
             return Ok(Prepared::CalledOff { reason: Some(GUEST_PREFERENCE) });
         }
+        let own = if asked.own_words { self.own_words(kind, work, business).await? } else { None };
         let manage_url = self.links.manage_url(work.appointment_id);
         if work.channel == Channel::Sms.as_str() {
             let Some(to) = contact.phone.clone() else { return Ok(Prepared::NoContact) };
@@ -435,15 +435,6 @@ impl Notifier {
         Ok(Prepared::Mail { mail, to: vec![to], seen })
     }
 
-    /// Whether the guest has said meanwhile that they do not want to be reminded by this channel.
-    async fn is_unwanted(&self, work: &Work, visit: &Visit) -> Result<bool, sqlx::Error> {
-        let customer = visit.customer_id.uuid();
-        let mut connection = self.log.database().system().acquire().await?;
-        let wishes = reach::wishes(&mut connection, &[customer]).await?;
-        let wished = |named: &Channel| named.as_str() == work.channel;
-        Ok(wishes.get(&customer).is_some_and(|channels| !channels.iter().any(wished)))
-    }
-
     /// In what words the business wants to say it. A guest's own language would come first, if it were known.
     async fn own_words(
         &self,
@@ -451,9 +442,6 @@ impl Notifier {
         work: &Work,
         business: &BusinessState,
     ) -> Result<Option<Own>, ReadError> {
-        if kind.recipient() == Recipient::Host {
-            return Ok(None);
-        }
         let templates = Templates::new(self.log.database().clone());
         let locales = business.profile.value.locales();
         let rows = templates.of_kind(work.business_id, kind, &locales).await?;

@@ -26,8 +26,11 @@ impl Notifier {
         answer: Option<String>,
     ) -> Result<(), BoxError> {
         let mut pause = PAUSE;
+        // As it was taken, in all likelihood.
+        let mut row = Some(taken.work.clone());
         for _ in 1..TRIES {
-            let attempt = self.try_record(taken, command.clone(), answer.as_deref());
+            let row = row.take();
+            let attempt = self.try_record(taken, row, command.clone(), answer.as_deref());
             match tokio::time::timeout(PATIENCE, attempt).await {
                 Ok(Ok(())) => return Ok(()),
                 // A conflict is somebody who settled it meanwhile: look again what is true now.
@@ -37,17 +40,22 @@ impl Notifier {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Ok(self.try_record(taken, command, answer.as_deref()).await?)
+        Ok(self.try_record(taken, None, command, answer.as_deref()).await?)
     }
 
     async fn try_record(
         &self,
         taken: &Taken,
+        row: Option<Work>,
         command: NotificationCommand,
         answer: Option<&str>,
     ) -> Result<(), CommitError> {
         let id = taken.work.notification_id;
-        let Some(row) = work::find(self.log.database().system(), id).await? else { return Ok(()) };
+        let row = match row {
+            Some(row) => Some(row),
+            None => work::find(self.log.database().system(), id).await?,
+        };
+        let Some(row) = row else { return Ok(()) };
         // Only who holds the lease may say what became of it; but that it was sent after all is worth
         // knowing about what was given up as uncertain.
         let held = row.state == "sending" && row.lease_token == Some(taken.token);

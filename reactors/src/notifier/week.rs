@@ -22,7 +22,7 @@ impl Notifier {
         let business: Loaded<Business> = histories.fold(&key)?;
         let business = business.state.registered();
         let Some(business) = business.filter(|known| known.profile.value.weekly_summary) else {
-            return Ok(Prepared::CalledOff);
+            return Ok(Prepared::CalledOff { reason: None });
         };
         let addresses = Addresses::read(database.system(), &[business_id], &[]).await?;
         let to = addresses.of_owners(business_id);
