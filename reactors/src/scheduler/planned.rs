@@ -95,15 +95,19 @@ pub(crate) async fn complete(
     connection: &mut PgConnection,
     planned: &mut [Planned],
 ) -> Result<(), Failure> {
-    let streams: Vec<String> =
-        planned.iter().map(|p| notification_id(&p.plan).to_string()).collect();
+    let ids = || planned.iter().map(|planned| notification_id(&planned.plan));
+    // Streams without a row in one look at both: who plans the same at this moment writes both at once, and is
+    // met at the first event.
     let rows: Vec<(String, i64, String, String, Value)> = sqlx::query_as(
-        "SELECT DISTINCT ON (aggregate_id) aggregate_id, sequence, event_type, event_version, payload
-           FROM events
-          WHERE aggregate_type = 'notification' AND aggregate_id = ANY($1)
-          ORDER BY aggregate_id, sequence DESC",
+        "SELECT DISTINCT ON (e.aggregate_id)
+                e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload
+           FROM unnest($1::text[], $2::uuid[]) AS planned (stream, id)
+           JOIN events e ON e.aggregate_type = 'notification' AND e.aggregate_id = planned.stream
+          WHERE NOT EXISTS (SELECT FROM notification n WHERE n.notification_id = planned.id)
+          ORDER BY e.aggregate_id, e.sequence DESC",
     )
-    .bind(streams)
+    .bind(ids().map(|id| id.to_string()).collect::<Vec<_>>())
+    .bind(ids().map(|id| id.uuid()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     for (stream, sequence, kind, version, payload) in rows {
