@@ -169,11 +169,13 @@ impl Commands {
         .await?;
         let key = StreamKey::of::<MessageTemplate>(id);
         let Some(row) = row else {
-            let there: i64 =
-                sqlx::query_scalar("SELECT count(*) FROM message_template WHERE business_id = $1")
-                    .bind(context.business_id.uuid())
-                    .fetch_one(&mut *connection)
-                    .await?;
+            let there: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM message_template
+                      WHERE business_id = $1 AND num_nonnulls(subject, text, html, sms) > 0",
+            )
+            .bind(context.business_id.uuid())
+            .fetch_one(&mut *connection)
+            .await?;
             if there >= MOST {
                 return Err(Attempt::Refused(TemplateRefused::TooMany { most: MOST }));
             }

@@ -12,7 +12,7 @@ use domain::{
     user::{User, UserEvent},
 };
 use jiff_sqlx::ToSqlx;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use streams::{
     BoxError, Database, Origin,
     consumer::{Failure, Reactor},
@@ -158,9 +158,9 @@ pub(crate) async fn grant_resets(database: Database, resets: Resets, stop: Cance
         let lead = leader::lead(&database, JOB, &stop).await?;
         let Some(mut connection) = lead else { return Ok(()) };
         loop {
-            connection.ping().await?;
-            let granted = tokio::time::timeout(PATIENCE, resets.grant()).await;
-            let more = granted.map_err(|_elapsed| "Postgres does not answer")??;
+            let granting = leader::meanwhile(&mut connection, resets.grant());
+            let granted = tokio::time::timeout(PATIENCE, granting).await;
+            let more = granted.map_err(|_elapsed| "Postgres does not answer")???;
             if !more {
                 tokio::time::sleep(TICK).await;
             }

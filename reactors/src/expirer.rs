@@ -72,7 +72,7 @@ impl Expirer {
         let lapsed = lapsed(connection, clock::now(), failed.keys()).await?;
         let more = lapsed.len() as i64 == BATCH;
         for request in lapsed {
-            if let Err(error) = self.end(&request).await {
+            if let Err(error) = leader::meanwhile(connection, self.end(&request)).await? {
                 let id = request.appointment_id;
                 tracing::warn!(appointment = %id, %error, "a request could not be ended; it is tried again");
                 metrics::counter!("apptremind_request_expiry_failures_total").increment(1);

@@ -154,10 +154,19 @@ impl Smtp {
         let ours = |error| refusal(Stage::Message, &error);
         let from = MailFrom::new(envelope.from().cloned(), vec![]);
         connection.command(from).await.map_err(ours)?;
+        // One of several that is gone does not keep it from the others.
+        let (mut taken, mut refused) = (false, None);
         for to in envelope.to() {
-            connection.command(Rcpt::new(to.clone(), vec![])).await.map_err(ours)?;
+            match connection.command(Rcpt::new(to.clone(), vec![])).await {
+                Ok(_) => taken = true,
+                Err(error) if error.status().is_some() => refused = Some(ours(error)),
+                Err(error) => return Err(ours(error)),
+            }
         }
-        Ok(connection)
+        match refused {
+            Some(refusal) if !taken => Err(refusal),
+            _ => Ok(connection),
+        }
     }
 
     /// lettre writes a message and the dot behind it one after the other: without this the dot would wait for

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, time::Duration};
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::Database;
@@ -13,6 +13,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Whoever leads and says nothing to Postgres for so long is frozen: another process takes over. Longer than any
 /// leader is busy with something else.
 const FROZEN: &str = "SET idle_session_timeout = '30s'";
+/// How often one that works elsewhere says something.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Waits until this process may do `job`. The job is its own as long as the connection lives, so
 /// whatever must not be done twice is written through that connection, which is to be used more often than
@@ -38,6 +40,23 @@ pub async fn lead(
         tokio::select! {
             () = stop.cancelled() => return Ok(None),
             () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+/// Does `work` that does not use the connection, which is kept from resting for too long meanwhile.
+///
+/// # Errors
+/// When the connection is gone, and with it the job: the work is not finished then.
+pub async fn meanwhile<T>(
+    connection: &mut PgConnection,
+    work: impl Future<Output = T>,
+) -> Result<T, sqlx::Error> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(SIGN_OF_LIFE) => connection.ping().await?,
         }
     }
 }

@@ -217,10 +217,12 @@ impl Notifications {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let tries = sqlx::query(
-            "SELECT attempt, taken_at, handed_over_at, ended_at, outcome, reason, provider,
-                    provider_id, answer
-               FROM notification_attempt
-              WHERE notification_id = $1 AND business_id = $2 ORDER BY attempt LIMIT 100",
+            "SELECT * FROM (
+               SELECT attempt, taken_at, handed_over_at, ended_at, outcome, reason, provider,
+                      provider_id, answer
+                 FROM notification_attempt
+                WHERE notification_id = $1 AND business_id = $2 ORDER BY attempt DESC LIMIT 100
+             ) AS latest ORDER BY attempt",
         )
         .bind(id.uuid())
         .bind(business_id.uuid())

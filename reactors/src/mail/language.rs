@@ -30,6 +30,10 @@ const FILTERS: [&str; 11] = [
 const TESTS: [&str; 8] =
     ["defined", "undefined", "none", "string", "startingwith", "endingwith", "odd", "even"];
 /// Whoever reads a template goes as deep as it is nested, and the stack of a thread is small.
+/// A step costs as much as the text that it is about is long.
+const LONGEST_TEXT: usize = 200;
+/// What a guest answered.
+const REPEATED: &str = "said";
 const LONGEST_TAG: usize = 80;
 const DEEPEST: usize = 20;
 const MOST_ELIFS: usize = 40;
@@ -118,7 +122,13 @@ impl<'s> Checker<'s> {
                 if repeated.recursive {
                     return fault(repeated.span(), "a loop cannot be recursive here");
                 }
-                self.value(&repeated.iter)?;
+                // Letters of a text would be many, and so would be what is done with each of them.
+                if !matches!(&repeated.iter, Expr::Var(name) if name.id == REPEATED) {
+                    return fault(
+                        repeated.span(),
+                        format!("only `{REPEATED}` can be repeated here"),
+                    );
+                }
                 let around = self.bound.len();
                 self.bind(&repeated.target)?;
                 self.bound.push("loop");
@@ -174,7 +184,11 @@ impl<'s> Checker<'s> {
 
     fn value(&self, value: &Expr<'s>) -> Checked {
         match value {
-            Expr::Const(_) => Ok(()),
+            Expr::Const(constant) => {
+                let long = constant.value.as_str().is_some_and(|text| text.len() > LONGEST_TEXT);
+                let rule = format!("a text in quotes has at most {LONGEST_TEXT} bytes here");
+                if long { fault(constant.span(), rule) } else { Ok(()) }
+            }
             Expr::Var(name) if self.bound.contains(&name.id) || VARIABLES.contains(&name.id) => {
                 Ok(())
             }

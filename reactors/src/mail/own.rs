@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Steps of one template.
-const FUEL: u64 = 50_000;
+const FUEL: u64 = 5_000;
 
 /// Words of a business for one kind of message.
 #[derive(Debug, Clone)]

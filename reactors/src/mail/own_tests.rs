@@ -139,10 +139,17 @@ fn ours_can_be_included_and_extended_and_nothing_else() {
 
 #[test]
 fn a_loop_that_does_not_end_soon_runs_out_of_fuel() {
-    let inner = "{% for a in guest %}{% for b in guest %}{% for c in guest %}{% for d in guest %}\
-                 {% for e in guest %}{% if false %}x{% endif %}{% endfor %}{% endfor %}{% endfor %}\
-                 {% endfor %}{% endfor %}";
-    refused(Part::Text, inner, "fuel");
+    let depth = 12;
+    let inner = format!(
+        "{}{{% if false %}}x{{% endif %}}{}",
+        "{% for a, b in said %}".repeat(depth),
+        "{% endfor %}".repeat(depth)
+    );
+    refused(Part::Text, &inner, "fuel");
+    // What is done with a text costs as much as it is long.
+    refused(Part::Text, "{% for a in guest %}x{% endfor %}", "only `said` can be repeated");
+    let long = format!("{{{{ \"{}\"|upper }}}}", "x".repeat(201));
+    refused(Part::Text, &long, "at most 200 bytes");
     // Nothing that was rendered before is missing of it.
     assert_eq!(render(Part::Text, "fine").unwrap(), "fine");
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{
     NotificationId, StaffId,
@@ -29,6 +29,8 @@ use crate::{
 
 /// Between two tries to give back what is not sent.
 const PAUSE: Duration = Duration::from_millis(500);
+/// From the last look at the visit to the first word to the provider.
+const FROM_LOOK_TO_SEND: Duration = Duration::from_secs(5);
 
 /// Taken for sending, under a lease that nobody else holds.
 pub(super) struct Taken {
@@ -124,7 +126,9 @@ impl Notifier {
             Ok(Some(outgoing)) => self.hand_over(&taken, outgoing, gate).await,
             Ok(None) => Ok(()),
             Err(error) => {
-                self.give_back(&taken).await;
+                // What cannot be prepared at all must not be tried without a pause.
+                let tries = Duration::from_secs(u64::from(taken.work.attempts));
+                self.give_back(&taken, tries * taken.work.attempts).await;
                 Err(error)
             }
         }
@@ -185,15 +189,16 @@ impl Notifier {
         let id = taken.work.notification_id;
         crash_point(POINT, "prepared").await;
         // A process that stops may not live to record the outcome: the next one sends instead.
-        let stopping = self.sends.is_closed();
+        let (stopping, looked) = (self.sends.is_closed(), Instant::now());
         let may_send = if stopping { Ok(false) } else { self.mark_handed_over(taken, seen).await };
-        if !matches!(may_send, Ok(true)) {
+        crash_point(POINT, "marked").await;
+        // Whoever was frozen in between does not know any more what they looked at.
+        if !matches!(may_send, Ok(true)) || looked.elapsed() > FROM_LOOK_TO_SEND {
             letter.abandon().await;
-            self.give_back(taken).await;
+            self.give_back(taken, Duration::ZERO).await;
             tracing::info!(notification = %id, stopping, "not handed over");
             return may_send.map(drop).map_err(Into::into);
         }
-        crash_point(POINT, "marked").await;
         let attempt = taken.work.attempts;
         let handed_over = match letter {
             Letter::Mail(mail) => {
@@ -229,9 +234,11 @@ impl Notifier {
             gate.works()
         }
         let attempt = taken.work.attempts;
-        let pause = (!refusal.permanent)
-            .then(|| self.timing.retries.get(attempt.saturating_sub(1) as usize))
-            .flatten();
+        let pause = if refusal.permanent {
+            None
+        } else {
+            self.timing.retries.get(self.deferred(taken).await?)
+        };
         let command = match pause {
             Some(pause) => {
                 // Up to a tenth longer, so that messages refused together do not return together.
@@ -304,11 +311,11 @@ impl Notifier {
         .await
     }
 
-    /// Ends the lease of what was not handed over, so that the next try need not wait for it, even if nobody
-    /// knows whether it was marked.
-    async fn give_back(&self, taken: &Taken) {
+    /// Ends the lease of what was not handed over after a pause, so that the next try need not wait for all of
+    /// it, even if nobody knows whether it was marked.
+    async fn give_back(&self, taken: &Taken, pause: Duration) {
         let giving = async {
-            while let Err(error) = self.try_give_back(taken).await {
+            while let Err(error) = self.try_give_back(taken, pause).await {
                 tracing::debug!(%error, "a lease is not given back yet");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -317,10 +324,13 @@ impl Notifier {
         drop(tokio::time::timeout(self.timing.send_lease, giving).await);
     }
 
-    async fn try_give_back(&self, taken: &Taken) -> Result<(), sqlx::Error> {
+    async fn try_give_back(&self, taken: &Taken, pause: Duration) -> Result<(), sqlx::Error> {
+        // Without the token a mark that is still under way finds nothing to mark.
         sqlx::query(
             "WITH given AS (
-               UPDATE notification SET lease_until = now(), handed_over_at = NULL
+               UPDATE notification
+                  SET lease_until = least(lease_until, now() + $3 * interval '1 second'),
+                      lease_token = NULL, handed_over_at = NULL
                 WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
                RETURNING notification_id, attempts)
              UPDATE notification_attempt a SET handed_over_at = NULL FROM given g
@@ -328,9 +338,22 @@ impl Notifier {
         )
         .bind(taken.work.notification_id.uuid())
         .bind(taken.token)
+        .bind(pause.as_secs_f64())
         .execute(self.log.database().system())
         .await?;
         Ok(())
+    }
+
+    /// How often the provider has said that it may be tried again: what never reached it does not count.
+    async fn deferred(&self, taken: &Taken) -> Result<usize, sqlx::Error> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM notification_attempt
+              WHERE notification_id = $1 AND outcome = 'deferred'",
+        )
+        .bind(taken.work.notification_id.uuid())
+        .fetch_one(self.log.database().system())
+        .await?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// A link that was used, taken back or has expired meanwhile is not worth a mail.

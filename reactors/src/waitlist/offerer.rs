@@ -101,7 +101,7 @@ impl Offerer {
         let woken = woken(connection, &without).await?;
         let more = woken.len() as i64 == BATCH;
         for (business, cursor) in woken {
-            match self.look(BusinessId::new(business)).await {
+            match leader::meanwhile(connection, self.look(BusinessId::new(business))).await? {
                 Ok(()) => done(connection, business, cursor).await?,
                 Err(error) => {
                     tracing::warn!(business.id = %BusinessId::new(business), %error,
