@@ -14,6 +14,8 @@ pub mod nats;
 pub mod postgres;
 mod process;
 
+pub use process::free_port;
+
 /// How long [`eventually`] waits: long enough for a loaded machine with two cores.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(25);

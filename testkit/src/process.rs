@@ -56,8 +56,13 @@ pub(crate) fn command(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// A port where nobody listens, below those that outgoing connections use.
-pub(crate) fn free_port() -> u16 {
+/// A port where nobody listens, below those that outgoing connections use: one of those may be taken before it is
+/// listened to.
+///
+/// # Panics
+/// When a hundred are in use.
+#[must_use]
+pub fn free_port() -> u16 {
     let wished =
         || 20_000 + u16::try_from(streams::clock::new_id().as_u128() % 12_000).unwrap_or(0);
     (0..100)

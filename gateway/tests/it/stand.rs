@@ -7,7 +7,9 @@ use std::{
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use testkit::{eventually, mailsink::MailSink, nats::NatsServer, postgres::TestDatabase};
+use testkit::{
+    eventually, free_port, mailsink::MailSink, nats::NatsServer, postgres::TestDatabase,
+};
 
 /// What a process of `apptremind` is told.
 #[derive(Clone)]
@@ -134,10 +136,6 @@ pub(crate) struct Process {
     roles: Vec<String>,
     port: u16,
     admin_port: u16,
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Process {
