@@ -11,7 +11,9 @@ use commands::{
     CommandError,
     identity::{Identity, Link},
 };
-use domain::{ApiKeyId, BusinessId, LoginId, StaffId, UserId, team::Place, user::Role};
+use domain::{
+    ApiKeyId, AppointmentId, BusinessId, LoginId, StaffId, UserId, team::Place, user::Role,
+};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 use streams::Actor;
@@ -170,16 +172,25 @@ impl FromRequestParts<Api> for Guest {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, api).await;
         let link = path.ok().and_then(|path| api.manage_urls.links().managed(&path.0));
-        let Some(link) = link else {
-            metrics::counter!("apptremind_links_refused_total").increment(1);
-            return Err(Problem::not_found());
-        };
-        let found: Result<_, CommandError<std::convert::Infallible>> =
-            api.commands.business_of(link.appointment_id).await;
-        let found = found.map_err(|error| Problem::of(error, |never| match never {}))?;
-        let business_id = found.ok_or_else(Problem::not_found)?;
-        Ok(Self { link, business_id })
+        let appointment_id = link.map(|link| link.appointment_id);
+        let business_id = business_behind(api, appointment_id).await?;
+        Ok(Self { link: link.ok_or_else(Problem::not_found)?, business_id })
     }
+}
+
+/// Whose the appointment is that a link stands for; not found when it is no link of ours.
+pub(super) async fn business_behind(
+    api: &Api,
+    appointment_id: Option<AppointmentId>,
+) -> Result<BusinessId, Problem> {
+    let Some(appointment_id) = appointment_id else {
+        metrics::counter!("apptremind_links_refused_total").increment(1);
+        return Err(Problem::not_found());
+    };
+    let found: Result<_, CommandError<std::convert::Infallible>> =
+        api.commands.business_of(appointment_id).await;
+    let found = found.map_err(|error| Problem::of(error, |never| match never {}))?;
+    found.ok_or_else(Problem::not_found)
 }
 
 /// A JSON body; every failure is a problem document that names the field.

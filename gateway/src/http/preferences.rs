@@ -6,10 +6,7 @@ use axum::{
     http::{header, request::Parts},
     response::{IntoResponse, Response},
 };
-use commands::{
-    CommandError,
-    preferences::{Preferences, ReminderWish},
-};
+use commands::preferences::{Preferences, ReminderWish};
 use domain::{AppointmentId, BusinessId, notification::Channel};
 use serde::{Deserialize, Serialize};
 use streams::Actor;
@@ -19,7 +16,7 @@ use super::{
     Api, Problem,
     answer::Written,
     context, customers,
-    extract::{self, Guest, required_nullable},
+    extract::{self, Guest, business_behind, required_nullable},
 };
 
 const ASK: &str = include_str!("pages/unsubscribe.html");
@@ -69,14 +66,8 @@ impl FromRequestParts<Api> for Unsubscriber {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, api).await;
         let meant = path.ok().and_then(|path| api.manage_urls.links().unsubscribing(&path.0));
-        let Some(appointment_id) = meant else {
-            metrics::counter!("apptremind_links_refused_total").increment(1);
-            return Err(Problem::not_found());
-        };
-        let found: Result<_, CommandError<std::convert::Infallible>> =
-            api.commands.business_of(appointment_id).await;
-        let found = found.map_err(|error| Problem::of(error, |never| match never {}))?;
-        Ok(Self { appointment_id, business_id: found.ok_or_else(Problem::not_found)? })
+        let business_id = business_behind(api, meant).await?;
+        Ok(Self { appointment_id: meant.ok_or_else(Problem::not_found)?, business_id })
     }
 }
 
