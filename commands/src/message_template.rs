@@ -142,6 +142,9 @@ impl Commands {
         for event in &events {
             after.evolve(event.clone());
         }
+        if before.state.parts.is_empty() && !after.parts.is_empty() {
+            self.room_for_template(context).await?;
+        }
         let mut unit = UnitOfWork::new(context.clone());
         unit.append(&before, events)?;
         let mut writing = self.log.begin(context.business_id).await?;
@@ -151,7 +154,23 @@ impl Commands {
         Ok(Done::new((), position))
     }
 
-    /// As its row has it. One that is new is refused when there are too many.
+    /// Whether the business may have one more.
+    async fn room_for_template(&self, context: &CommandContext) -> Tried<()> {
+        let mut connection = self.log.database().tenant(context.business_id).await?;
+        let there: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM message_template
+              WHERE business_id = $1 AND num_nonnulls(subject, text, html, sms) > 0",
+        )
+        .bind(context.business_id.uuid())
+        .fetch_one(&mut *connection)
+        .await?;
+        if there >= MOST {
+            return Err(Attempt::Refused(TemplateRefused::TooMany { most: MOST }));
+        }
+        Ok(())
+    }
+
+    /// As its row has it.
     async fn template(
         &self,
         of: &TemplateOf,
@@ -169,16 +188,6 @@ impl Commands {
         .await?;
         let key = StreamKey::of::<MessageTemplate>(id);
         let Some(row) = row else {
-            let there: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM message_template
-                      WHERE business_id = $1 AND num_nonnulls(subject, text, html, sms) > 0",
-            )
-            .bind(context.business_id.uuid())
-            .fetch_one(&mut *connection)
-            .await?;
-            if there >= MOST {
-                return Err(Attempt::Refused(TemplateRefused::TooMany { most: MOST }));
-            }
             return Ok(Loaded { key, state: MessageTemplate::default(), sequence: 0 });
         };
         let number = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
