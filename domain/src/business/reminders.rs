@@ -1,4 +1,4 @@
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use crate::{Fields, Zone, notification::Channel, staff_schedule::WallMinute};
@@ -16,7 +16,6 @@ pub struct ReminderPolicy {
 
 /// What a service says of reminders in place of the business.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ServiceReminders {
     /// How long before the start, in elapsed minutes; absent means as the business says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,7 +28,6 @@ pub struct ServiceReminders {
 /// Hours of each day in which nobody wants to be reminded, on the clock of whoever is. They may go over
 /// midnight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct QuietHours {
     /// The first quiet minute.
     pub start: WallMinute,
@@ -46,23 +44,38 @@ impl QuietHours {
     /// in time. `None` when nothing has to move.
     #[must_use]
     pub fn moved(self, due_at: Timestamp, zone: &Zone) -> Option<Timestamp> {
-        let local = due_at.to_zoned(zone.tz().clone());
+        // Where the clock skips the start the quiet begins behind the gap, and where the start comes twice
+        // with the first of them: never later than the business wants it.
+        let (begins, _) = self.around(due_at, zone)?;
+        begins.checked_sub(SignedDuration::from_mins(1)).ok().map(|moved| moved.min(due_at))
+    }
+
+    /// When the quiet ends that this instant lies in; `None` when it lies in none.
+    #[must_use]
+    pub fn over(self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
+        self.around(at, zone).map(|(_, ends)| ends).filter(|ends| *ends > at)
+    }
+
+    /// From when and until when it is quiet around this instant.
+    fn around(self, at: Timestamp, zone: &Zone) -> Option<(Timestamp, Timestamp)> {
+        let local = at.to_zoned(zone.tz().clone());
         let now = u16::try_from(i32::from(local.hour()) * 60 + i32::from(local.minute())).ok()?;
         let (start, end) = (self.start.minutes() % DAY, self.end.minutes() % DAY);
-        let since_midnight = if start <= end { (start..end).contains(&now) } else { now < end };
-        let since_yesterday = start > end && now < end;
-        let quiet = since_midnight || (start > end && now >= start);
+        let over_midnight = start > end;
+        let quiet =
+            if over_midnight { now < end || now >= start } else { (start..end).contains(&now) };
         if !quiet {
             return None;
         }
         let date = local.date();
-        let date = if since_yesterday { date.yesterday().ok()? } else { date };
-        let hour = i8::try_from(start / 60).ok()?;
-        let minute = i8::try_from(start % 60).ok()?;
-        // Where the clock skips the start the quiet begins behind the gap, and where the start comes twice
-        // with the first of them: never later than the business wants it.
-        let begins = date.at(hour, minute, 0, 0).to_zoned(zone.tz().clone()).ok()?.timestamp();
-        begins.checked_sub(SignedDuration::from_mins(1)).ok().map(|moved| moved.min(due_at))
+        let first = if over_midnight && now < end { date.yesterday().ok()? } else { date };
+        let last = if over_midnight { first.tomorrow().ok()? } else { first };
+        let instant = |date: Date, minute: u16| {
+            let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
+            let local = date.at(hour, minute, 0, 0).to_zoned(zone.tz().clone());
+            local.ok().map(|zoned| zoned.timestamp())
+        };
+        Some((instant(first, start)?, instant(last, end)?))
     }
 
     pub(super) fn validate(self, fields: &mut Fields) {
@@ -127,6 +140,27 @@ mod tests {
         assert_eq!(london("2026-01-11T00:30:00Z").unwrap(), "2026-01-10T20:59:00Z");
         assert_eq!(london("2026-01-11T07:59:59Z").unwrap(), "2026-01-10T20:59:00Z");
         assert_eq!(london("2026-01-11T08:00:00Z"), None);
+    }
+
+    #[test]
+    fn the_quiet_is_over_when_the_clock_of_the_guest_says_so() {
+        let over = |(start, end): (&str, &str), at: &str, zone: &str| {
+            let quiet = QuietHours { start: start.parse().unwrap(), end: end.parse().unwrap() };
+            let over = quiet.over(at.parse().unwrap(), &zone.parse().unwrap());
+            over.map(|at| at.to_string())
+        };
+        let night = ("21:00", "08:00");
+        assert_eq!(over(night, "2026-01-10T20:59:59Z", "UTC"), None);
+        assert_eq!(over(night, "2026-01-10T21:00:00Z", "UTC").unwrap(), "2026-01-11T08:00:00Z");
+        assert_eq!(over(night, "2026-01-11T07:59:59Z", "UTC").unwrap(), "2026-01-11T08:00:00Z");
+        assert_eq!(over(night, "2026-01-11T08:00:00Z", "UTC"), None);
+        let late = over(("22:00", "24:00"), "2026-01-10T23:30:00Z", "UTC").unwrap();
+        assert_eq!(late, "2026-01-11T00:00:00Z");
+        let siesta = over(("13:00", "15:00"), "2026-01-10T14:00:00Z", "UTC").unwrap();
+        assert_eq!(siesta, "2026-01-10T15:00:00Z");
+        // The night in which New York puts the clock forward is an hour shorter.
+        let short = over(night, "2026-03-08T03:00:00Z", "America/New_York").unwrap();
+        assert_eq!(short, "2026-03-08T12:00:00Z");
     }
 
     #[test]

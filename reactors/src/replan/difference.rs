@@ -1,6 +1,6 @@
 //! What is to change, so that the reminders of a visit are those that are wanted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::{
     BusinessId, Decide,
@@ -43,28 +43,49 @@ pub(super) fn between<'a>(
         }
     }
     let mut difference = Difference::default();
+    let channels: HashSet<Channel> = wanted.iter().map(|plan| plan.channel).collect();
+    // Whether the guest is reminded at all, or was.
+    let mut reminded = false;
     for plan in wanted {
         let Some(work) = last.remove(&(plan.offset_minutes, Some(plan.channel))) else {
             let late = plan.due_at <= now;
+            reminded |= !late;
             difference.plan.push((plan, late));
             continue;
         };
         let again = Plan { round: work.round + 1, ..plan };
-        match work.state.as_str() {
+        let late = again.due_at <= now;
+        reminded |= match work.state.as_str() {
             // Its time is another, since hours are quiet now, or are no more.
             "pending" if work.attempts == 0 && work.due_at != again.due_at && work.due_at > now => {
                 difference.call_off.push(CalledOff { work, reason: Some(reason) });
-                let late = again.due_at <= now;
                 difference.plan.push((again, late));
+                !late
             }
-            "cancelled" | "skipped" if again.due_at > now => difference.plan.push((again, false)),
-            _ => {}
-        }
+            "cancelled" | "skipped" if !late => {
+                difference.plan.push((again, false));
+                true
+            }
+            _ => reminds(work),
+        };
     }
     // What is overdue was owed by the policy of before, and goes out.
-    let surplus = last.into_values().filter(|work| can_stop(work) && work.due_at > now);
-    difference.call_off.extend(surplus.map(|work| CalledOff { work, reason: Some(reason) }));
+    let (mut surplus, stays): (Vec<&Work>, Vec<&Work>) =
+        last.into_values().partition(|work| can_stop(work) && work.due_at > now);
+    // What is wanted would all come too late: the visit keeps what it has, or nobody would be reminded of it.
+    if !reminded && !stays.into_iter().any(reminds) {
+        let wanted =
+            |work: &Work| Channel::named(&work.channel).is_some_and(|c| channels.contains(&c));
+        surplus.retain(|work| !wanted(work));
+    }
+    let surplus = surplus.into_iter().map(|work| CalledOff { work, reason: Some(reason) });
+    difference.call_off.extend(surplus);
     difference
+}
+
+/// Whether it goes out, or has.
+fn reminds(work: &Work) -> bool {
+    !matches!(work.state.as_str(), "cancelled" | "skipped" | "failed" | "expired")
 }
 
 /// The first event of a message: that it is planned, or that it is wanted too late.
@@ -183,5 +204,30 @@ mod tests {
     #[test]
     fn what_is_wanted_too_late_is_recorded_as_skipped() {
         assert_eq!(between_them(&[plan(5_000, 900)], &[]), (vec![(5_000, 0, true)], vec![]));
+    }
+
+    #[test]
+    fn a_visit_that_is_too_near_for_the_new_policy_keeps_the_reminder_that_it_has() {
+        let (early, near) = (plan(5_000, 900), work(60, 5_000, "pending", 0));
+        let skipped = vec![(5_000, 0, true)];
+        let kept = between_them(std::slice::from_ref(&early), std::slice::from_ref(&near));
+        assert_eq!(kept, (skipped.clone(), vec![]));
+        // Whoever was reminded already, or will be, need not be reminded twice.
+        for state in ["sent", "uncertain", "sending"] {
+            let there = [near.clone(), work(4_000, 950, state, 0)];
+            assert_eq!(
+                between_them(std::slice::from_ref(&early), &there),
+                (skipped.clone(), vec![60])
+            );
+        }
+        let (wanted, there) = ([early, plan(30, 5_500)], [near.clone()]);
+        assert_eq!(
+            between_them(&wanted, &there),
+            (vec![(30, 0, false), (5_000, 0, true)], vec![60])
+        );
+        // Nobody is to be reminded, or not by this channel.
+        assert_eq!(between_them(&[], &there), (vec![], vec![60]));
+        let by_text = Plan { channel: Channel::Sms, ..plan(5_000, 900) };
+        assert_eq!(between_them(&[by_text], &there), (skipped, vec![60]));
     }
 }

@@ -54,9 +54,17 @@ struct Task {
     business_id: BusinessId,
     service_id: Option<ServiceId>,
     customer_id: Option<CustomerId>,
-    asked: Cursor,
     after: (jiff_sqlx::Timestamp, Uuid),
     origin: Origin,
+}
+
+/// Whose turn it is: a page of each task in turn, so that the many visits of one business do not hold up the few
+/// of another.
+#[derive(Default)]
+struct Turns {
+    last: i64,
+    /// These are left alone for a while.
+    failed: HashMap<i64, Instant>,
 }
 
 /// An upcoming visit.
@@ -79,9 +87,9 @@ impl Replanner {
     async fn work(&self, stop: &CancellationToken) -> Result<(), BoxError> {
         let lead = leader::lead(self.log.database(), JOB, stop).await?;
         let Some(mut connection) = lead else { return Ok(()) };
-        let mut failed: HashMap<i64, Instant> = HashMap::new();
+        let mut turns = Turns::default();
         loop {
-            let tick = tokio::time::timeout(PATIENCE, self.tick(&mut connection, &mut failed));
+            let tick = tokio::time::timeout(PATIENCE, self.tick(&mut connection, &mut turns));
             let more = tick.await.map_err(|_elapsed| "Postgres does not answer")??;
             if !more {
                 tokio::time::sleep(TICK).await;
@@ -89,19 +97,15 @@ impl Replanner {
         }
     }
 
-    /// One page of the oldest task; true when there may be more to do.
+    /// One page of the task whose turn it is; true when there may be more to do.
     async fn tick(
         &self,
         connection: &mut PgConnection,
-        failed: &mut HashMap<i64, Instant>,
+        turns: &mut Turns,
     ) -> Result<bool, BoxError> {
-        failed.retain(|_, since| since.elapsed() < AGAIN);
-        let Some(task) = next(connection, failed.keys()).await? else { return Ok(false) };
-        // Visits that were booked before the change must be in the model; those that come later are
-        // planned with it anyway.
-        if !has_passed(connection, task.asked).await? {
-            return Ok(false);
-        }
+        turns.failed.retain(|_, since| since.elapsed() < AGAIN);
+        let Some(task) = next(connection, turns).await? else { return Ok(false) };
+        turns.last = task.replan_id;
         let page = page(connection, &task).await?;
         let Some(last) = page.last().copied() else {
             done(connection, task.replan_id).await?;
@@ -114,14 +118,14 @@ impl Replanner {
             Err(Failure::Transient(error)) => {
                 let business = task.business_id;
                 tracing::warn!(%business, %error, "reminders are planned again a little later");
-                failed.insert(task.replan_id, Instant::now());
+                turns.failed.insert(task.replan_id, Instant::now());
                 Ok(true)
             }
             Err(error @ (Failure::Poison(_) | Failure::Unreadable(_))) => {
                 let business = task.business_id;
                 tracing::error!(%business, ?error, "reminders could not be planned again; it is tried later");
                 metrics::counter!("apptremind_replan_failures_total").increment(1);
-                failed.insert(task.replan_id, Instant::now());
+                turns.failed.insert(task.replan_id, Instant::now());
                 Ok(true)
             }
         }
@@ -204,16 +208,20 @@ impl Replanner {
     }
 }
 
-async fn next(
-    connection: &mut PgConnection,
-    without: impl Iterator<Item = &i64>,
-) -> Result<Option<Task>, sqlx::Error> {
+/// Visits that were booked before the change must be in the model; those that come later are planned with it anyway.
+async fn next(connection: &mut PgConnection, turns: &Turns) -> Result<Option<Task>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT replan_id, business_id, service_id, customer_id, transaction_id::text::bigint AS transaction_id,
-                position, after_start, after_id, correlation_id, traceparent
-           FROM replan WHERE replan_id <> ALL($1) ORDER BY replan_id LIMIT 1",
+        "SELECT replan_id, business_id, service_id, customer_id, after_start, after_id, correlation_id,
+                traceparent
+           FROM replan
+          WHERE replan_id <> ALL($1)
+            AND (transaction_id, position) <=
+                (SELECT transaction_id, position FROM consumer_checkpoint WHERE consumer = $3)
+          ORDER BY replan_id <= $2, replan_id LIMIT 1",
     )
-    .bind(without.copied().collect::<Vec<_>>())
+    .bind(turns.failed.keys().copied().collect::<Vec<_>>())
+    .bind(turns.last)
+    .bind(AGENDA)
     .fetch_optional(connection)
     .await?;
     let task = |row: sqlx::postgres::PgRow| -> Result<Task, sqlx::Error> {
@@ -224,10 +232,6 @@ async fn next(
             business_id: BusinessId::new(row.try_get("business_id")?),
             service_id: service_id.map(ServiceId::new),
             customer_id: customer_id.map(CustomerId::new),
-            asked: Cursor {
-                transaction_id: row.try_get("transaction_id")?,
-                position: row.try_get("position")?,
-            },
             after: (row.try_get("after_start")?, row.try_get("after_id")?),
             origin: Origin {
                 correlation_id: row.try_get("correlation_id")?,

@@ -62,7 +62,8 @@ pub(super) async fn of<'a>(
     Ok(changes)
 }
 
-/// Notes them for whoever plans again. Not before the transaction's events are appended.
+/// Notes them for whoever plans again; who asked before for the same visits is served with them, since it is always
+/// planned as it is wanted last. Not before the transaction's events are appended.
 pub(super) async fn note(
     connection: &mut PgConnection,
     wishes: &[Wish<'_>],
@@ -70,10 +71,16 @@ pub(super) async fn note(
     for Wish { event, service_id, customer_id } in wishes {
         let origin = event.origin();
         sqlx::query(
-            "INSERT INTO replan (business_id, service_id, transaction_id, position, correlation_id,
-                                 traceparent, customer_id)
-             VALUES ($1, $2, $3::text::xid8, $4, $5, $6, $7)
-             ON CONFLICT (transaction_id, position) DO NOTHING",
+            "WITH asked AS (
+               INSERT INTO replan (business_id, service_id, transaction_id, position, correlation_id,
+                                   traceparent, customer_id)
+               VALUES ($1, $2, $3::text::xid8, $4, $5, $6, $7)
+               ON CONFLICT (transaction_id, position) DO NOTHING
+               RETURNING replan_id)
+             DELETE FROM replan r USING asked
+              WHERE r.business_id = $1 AND r.service_id IS NOT DISTINCT FROM $2
+                AND r.customer_id IS NOT DISTINCT FROM $7
+                AND (r.transaction_id, r.position) < ($3::text::xid8, $4)",
         )
         .bind(event.business_id.uuid())
         .bind(service_id.map(|id: ServiceId| -> Uuid { id.uuid() }))
