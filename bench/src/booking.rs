@@ -284,12 +284,7 @@ async fn profile(bench: &Bench, world: &World, clients: usize, table: &mut Table
         return Ok(());
     }
     for statement in postgres::costly_statements(&url, 4).await? {
-        table.note(format!(
-            "`{}`: {:.2} calls and {:.0} µs a booking.",
-            statement.text.trim().replace('`', "'"),
-            statement.calls / bookings,
-            statement.total_ms * 1e3 / bookings,
-        ));
+        table.note(statement.per("booking", sample.done));
     }
     Ok(())
 }

@@ -48,6 +48,19 @@ pub(crate) struct Statement {
     pub(crate) total_ms: f64,
 }
 
+impl Statement {
+    /// What each of so many things cost of it.
+    pub(crate) fn per(&self, what: &str, count: usize) -> String {
+        let count = count.max(1) as f64;
+        format!(
+            "`{}`: {:.2} calls and {:.0} µs a {what}.",
+            self.text.trim().replace('`', "'"),
+            self.calls / count,
+            self.total_ms * 1e3 / count,
+        )
+    }
+}
+
 /// Makes `pg_stat_statements` count from nothing; false when the server does not have it.
 pub(crate) async fn watch_statements(url: &str) -> Result<bool> {
     let mut connection = PgConnection::connect(url).await?;

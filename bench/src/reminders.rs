@@ -17,6 +17,7 @@ use crate::{
     mail_sink::{Arrival, Form, Sink},
     models,
     pending::{self, Due},
+    postgres::{self, Statement},
     process::{Process, Servers},
     salon::World,
     settings::{Bench, Wanted},
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
 /// Letting one more reminder fall due takes so long, with what is cleared away behind it.
 const PREPARED: Duration = Duration::from_micros(500);
+/// Statements of the profile.
+const STATEMENTS: i64 = 6;
 /// The bare loop sends one in so many of the mails of the product, before it and again behind it.
 const SHARE: u64 = 5;
 
@@ -168,10 +171,14 @@ impl House<'_> {
         let resting = server.resident_bytes()?;
         let (at, due) = self.fall_due(self.bench.size.due, Duration::ZERO).await?;
         let in_time = clock::now() < at;
+        let url = self.world.database.superuser_url();
+        let watched = postgres::watch_statements(&url).await?;
         let (cpu, postgres) = (server.cpu()?, self.bench.postgres_cpu()?);
         let peak = self.handed_out(&server, &due).await?;
         let states = self.recorded(&due).await?;
         let (cpu, postgres) = (server.cpu()? - cpu, self.bench.postgres_cpu()? - postgres);
+        let statements =
+            if watched { postgres::costly_statements(&url, STATEMENTS).await? } else { vec![] };
         let last = due.last_sent(&self.world.database).await?;
         let arrivals = self.sink.take();
         let exact = exact(&due, &arrivals);
@@ -180,7 +187,19 @@ impl House<'_> {
         let elapsed = Duration::try_from(last.duration_since(at)).unwrap_or_default();
         let odd = arrivals.values().filter(|arrival| arrival.times > 1).count();
         let (grown, due) = (peak.saturating_sub(resting), due.len());
-        Ok(Storm { due, exact, odd, states, elapsed, grown, resting, cpu, postgres, in_time })
+        Ok(Storm {
+            due,
+            exact,
+            odd,
+            states,
+            elapsed,
+            grown,
+            resting,
+            cpu,
+            postgres,
+            statements,
+            in_time,
+        })
     }
 
     /// Until all of them arrived; the most memory that the process had meanwhile.
@@ -242,6 +261,8 @@ struct Storm {
     resting: u64,
     cpu: Duration,
     postgres: Duration,
+    /// Those that took Postgres longest.
+    statements: Vec<Statement>,
     /// Whether all were prepared before they were due.
     in_time: bool,
 }
@@ -283,6 +304,9 @@ impl Storm {
             each(self.cpu),
             each(self.postgres),
         ));
+        for statement in &self.statements {
+            table.note(statement.per("mail", self.due));
+        }
         if self.exact < self.due || self.odd > 0 || sent != Some(self.due) {
             table.note(format!(
                 "{} mails came more than once. Recorded: {:?}.",
