@@ -27,5 +27,10 @@ pub(crate) enum HandOver {
     /// The provider does not have it.
     Refused(Refusal),
     /// It went out, and nobody said whether it was taken.
-    Unknown { reason: String, answer: String },
+    Unknown {
+        reason: String,
+        answer: String,
+        /// Who takes it knows it by its id when it comes again, so it may.
+        repeatable: bool,
+    },
 }

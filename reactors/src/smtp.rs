@@ -310,7 +310,8 @@ fn timed_out() -> Refusal {
 }
 
 fn unknown(answer: String) -> HandOver {
-    HandOver::Unknown { reason: "connection_lost_after_hand_over".to_owned(), answer }
+    let reason = "connection_lost_after_hand_over".to_owned();
+    HandOver::Unknown { reason, answer, repeatable: false }
 }
 
 /// Whoever is refused before they said what they want may be taken later: an operator has a password to mend.

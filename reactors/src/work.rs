@@ -155,7 +155,7 @@ pub(crate) async fn find(
         .transpose()
 }
 
-/// Appends events to messages' streams, one statement a tenant. Before any other write of its
+/// Appends events to messages' streams, in one statement. Before any other write of its
 /// transaction: the feed relies on it. Whoever was faster makes it a conflict.
 pub(crate) async fn append(
     connection: &mut PgConnection,
@@ -175,8 +175,8 @@ pub(crate) async fn append(
         });
         unit.append_caused_by(Some(&new.origin), &new.stream, new.sequence, new.events)?;
     }
-    for unit in units.values() {
-        Log::append(connection, unit).await?;
+    if !units.is_empty() {
+        Log::append(connection, &units.values().collect::<Vec<_>>()).await?;
     }
     Ok(())
 }

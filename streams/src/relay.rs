@@ -18,7 +18,7 @@ use crate::{
 const JOB: &str = "relay";
 const BATCH: i64 = 1_000;
 /// As for consumers: under load the next batch is let grow.
-const GROWING: std::ops::Range<usize> = 8..100;
+const GROWING: std::ops::Range<usize> = 4..100;
 const GROW: Duration = Duration::from_millis(5);
 /// A lost nudge costs this much.
 const POLL: Duration = Duration::from_millis(250);

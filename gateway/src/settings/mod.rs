@@ -69,6 +69,8 @@ const ELSEWHERE: &[&str] = &["LOG"];
 /// Of the scripts, which share the environment.
 const OF_SCRIPTS: &[&str] =
     &["TEST_", "DEV_", "INBOX_URL", "OWNER_PASSWORD", "APP_PASSWORD", "URL", "BENCH_"];
+/// Text messages cost money, and guests say themselves where they go.
+const TEXTS_A_MINUTE: u32 = 60;
 /// The least that OWASP asks of Argon2id with two passes.
 const LEAST_MEMORY_KIB: u32 = 19 * 1024;
 
@@ -134,7 +136,8 @@ impl Settings {
         let http_port = reader.number("HTTP_PORT", 8_080, 0, u16::MAX);
         let public_url = public_url(reader, http_port);
         let sms = sms::sms(reader, &http_host, &public_url);
-        let send_rates = ["MAIL", "SMS"].map(|channel| send_rates(reader, channel));
+        let send_rates = [("MAIL", 0), ("SMS", TEXTS_A_MINUTE)]
+            .map(|(channel, each)| send_rates(reader, channel, each));
         let base_domain = base_domain(reader);
         let admin_host = reader.text("ADMIN_HOST", "127.0.0.1");
         let admin_port = reader.number("ADMIN_PORT", 9_090, 0, u16::MAX);
@@ -243,11 +246,12 @@ fn smtp(reader: &mut Reader) -> Option<Smtp> {
         .ok()
 }
 
-/// 0 is no limit.
-fn send_rates(reader: &mut Reader, channel: &str) -> SendRates {
-    let mut rate =
-        |what: &str| NonZeroU32::new(reader.number(&format!("{channel}_{what}"), 0, 0, 1_000_000));
-    SendRates { a_second: rate("PER_SECOND"), a_minute_each: rate("PER_MINUTE_EACH") }
+/// 0 is no limit; `each` is that of one business, unless it is set.
+fn send_rates(reader: &mut Reader, channel: &str, each: u32) -> SendRates {
+    let mut rate = |what: &str, usual: u32| {
+        NonZeroU32::new(reader.number(&format!("{channel}_{what}"), usual, 0, 1_000_000))
+    };
+    SendRates { a_second: rate("PER_SECOND", 0), a_minute_each: rate("PER_MINUTE_EACH", each) }
 }
 
 fn public_url(reader: &mut Reader, http_port: u16) -> String {

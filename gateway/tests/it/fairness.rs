@@ -58,3 +58,44 @@ async fn the_many_messages_of_one_business_do_not_hold_up_the_few_of_another() {
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_taken_holds_up_the_others_for_a_moment_and_none_is_sent_twice() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    fill(&salon, 40).await;
+    let sent = async || stand.mail.messages().await.len();
+    eventually("everything is confirmed", async || (sent().await == 40).then_some(())).await;
+    let reminders = "SELECT notification_id::text FROM notification WHERE kind = 'reminder'
+                      ORDER BY next_at LIMIT 1";
+    let held = stand.database.texts(reminders).await.pop().unwrap();
+    // Whoever takes this one waits until the row is gone, and holds what shares the statement with it.
+    let holding = format!(
+        "CREATE TABLE held AS SELECT true;
+         CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+           WHILE EXISTS (SELECT FROM public.held) LOOP PERFORM pg_sleep(0.01); END LOOP;
+           RETURN NEW;
+         END $$;
+         CREATE TRIGGER hold BEFORE UPDATE ON notification FOR EACH ROW
+           WHEN (NEW.state = 'sending' AND OLD.state = 'offered'
+                 AND NEW.notification_id = '{held}') EXECUTE FUNCTION hold()"
+    );
+    stand.database.execute(&holding).await;
+    stand.database.execute("UPDATE notification SET next_at = now() WHERE state = 'pending'").await;
+    // The first is given up, and whoever shared its statement asks alone, and waits for it.
+    let waiting = "SELECT count(*)::text FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("others go on without it", async || {
+        let waits: i64 = stand.database.texts(waiting).await[0].parse().unwrap();
+        (waits > 0 && sent().await > 40).then_some(())
+    })
+    .await;
+    stand.database.execute("DELETE FROM held").await;
+    eventually("everybody is reminded", async || (sent().await == 80).then_some(())).await;
+    stand.addresses.caught_up().await;
+    let tries = "SELECT coalesce(max(attempts), 0)::text FROM notification WHERE kind = 'reminder'";
+    assert_eq!(stand.database.texts(tries).await, ["1"]);
+    assert_eq!(sent().await, 80);
+    stand.addresses.assert_healthy();
+}

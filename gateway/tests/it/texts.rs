@@ -59,6 +59,8 @@ enum Fault {
     Status(u16, &'static str),
     /// Takes it and never says so.
     Silence,
+    /// Takes it and hangs up.
+    HangUp,
 }
 
 impl Provider {
@@ -97,6 +99,7 @@ async fn take(
             (StatusCode::from_u16(status).unwrap(), words.to_owned())
         }
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::HangUp) => panic!("the provider hangs up"),
         None => {
             let said = json!({"id": format!("m{number}"), "sid": format!("SM{number}")});
             (StatusCode::CREATED, said.to_string())
@@ -242,6 +245,27 @@ async fn what_a_webhook_refuses_for_now_comes_again_under_the_same_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_leaves_open_comes_again_and_is_uncertain_in_the_end() {
+    let (stand, provider) = by_webhook().await;
+    let process = stand.serve().await;
+    let salon = salon(&process).await;
+    (0..2).for_each(|_| provider.fails(Fault::HangUp));
+    let id = book(&salon, start_in(300), &by_phone()).await;
+    deferred(&salon, &id, "sms_timeout").await;
+    // As if it had been tried as often as it may.
+    let tries = "INSERT INTO notification_attempt (notification_id, attempt, business_id, taken_at,
+                                                   outcome, reason)
+                 SELECT notification_id, n, business_id, now(), 'deferred', 'sms_timeout'
+                   FROM notification, generate_series(101, 104) AS n WHERE kind = 'confirmation'";
+    stand.database.execute(tries).await;
+    let again = "UPDATE notification SET next_at = now() WHERE kind = 'confirmation'";
+    stand.database.execute(again).await;
+    let open = until(&salon, &id, "confirmation", "uncertain").await;
+    assert_eq!(open["reason"], "sms_timeout");
+    assert_eq!(provider.asked().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_twilio_leaves_open_stays_open_and_is_not_sent_again() {
     let (stand, provider) = by_twilio().await;
     let process = stand.serve().await;
@@ -363,6 +387,44 @@ async fn quiet_hours_and_what_a_service_wants_decide_when_and_how_guests_are_rem
     assert_eq!(reminder["moved_from"], Value::Null);
     tokio::time::timeout(Duration::from_secs(60), stand.addresses.caught_up()).await.unwrap();
     stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reminder_that_is_late_wakes_nobody() {
+    let (stand, provider) = by_webhook().await;
+    let process = stand.serve().await;
+    let salon = salon(&process).await;
+    // Whatever the time is: it is quiet from an hour ago until in two hours.
+    let now = streams::clock::now();
+    let clock = |at: Timestamp| {
+        let minute = (at.as_second() / 60).rem_euclid(1_440);
+        format!("{:02}:{:02}", minute / 60, minute % 60)
+    };
+    let hours = |n: i64| now + SignedDuration::from_hours(n);
+    salon.set(&json!({"quiet_hours": {"start": clock(hours(-1)), "end": clock(hours(2))}})).await;
+    let id = book(&salon, start_in(600), &by_phone()).await;
+    until(&salon, &id, "confirmation", "sent").await;
+    until(&salon, &id, "reminder", "pending").await;
+    // As if nobody had sent anything for half an hour.
+    let late = "UPDATE notification SET due_at = now() - interval '30 minutes', next_at = now()
+                 WHERE kind = 'reminder' AND state = 'pending'";
+    stand.database.execute(late).await;
+    let reminder = testkit::eventually("it waits for the end of the quiet", async || {
+        let reminder = until(&salon, &id, "reminder", "pending").await;
+        (reminder["reason"] == "quiet_hours").then_some(reminder)
+    })
+    .await;
+    let next = "SELECT extract(epoch FROM next_at)::bigint::text FROM notification
+                 WHERE kind = 'reminder' AND state = 'pending'";
+    let until_then: i64 = stand.database.texts(next).await[0].parse().unwrap();
+    assert_eq!(until_then / 60, hours(2).as_second() / 60);
+    assert_eq!(reminder["attempts"], 1);
+    assert_eq!(provider.asked().len(), 1);
+    // Behind the start of the visit nobody needs it any more: rather now than then.
+    let near = "UPDATE notification SET next_at = now(), expires_at = now() + interval '1 hour'
+                 WHERE kind = 'reminder' AND state = 'pending'";
+    stand.database.execute(near).await;
+    until(&salon, &id, "reminder", "sent").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

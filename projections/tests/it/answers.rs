@@ -173,7 +173,7 @@ async fn a_transaction_that_commits_late_is_seen() {
     let mut connection = Database::new(&url, 1).unwrap().connect().await.unwrap();
     let mut open = connection.begin().await.unwrap();
     let (unit, _) = salon.booking(taken);
-    Log::append(&mut open, &unit).await.unwrap();
+    Log::append(&mut open, &[&unit]).await.unwrap();
     // Others begin later and commit first, and the log is looked at in between.
     for name in ["One", "Two"] {
         other.change(rename(name)).await;

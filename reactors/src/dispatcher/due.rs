@@ -9,7 +9,7 @@ use crate::work::{self, Work};
 
 /// So many messages of a channel may be offered or under way at a time: some seconds of work, so that an offer
 /// never waits for longer than its lease.
-pub(super) const ROOM: i64 = 1_000;
+const ROOM: i64 = 1_000;
 /// So many leases that have ended are settled at a time.
 const LAPSED: i64 = 500;
 /// Of so many businesses messages are handed out in one round.
@@ -27,11 +27,15 @@ pub(super) async fn lapsed(connection: &mut PgConnection) -> Result<Vec<Work>, s
     rows.iter().map(work::from_row).collect()
 }
 
-/// What is due of a channel, at most as much as there is room for; whether there was more.
+/// What is due of a channel, at most as much as there is room for; whether there was more. Where the provider is
+/// asked only so often no more than `limit` are offered at a time, however many are under way.
 pub(super) async fn of(
     connection: &mut PgConnection,
     channel: Channel,
+    limit: Option<i64>,
 ) -> Result<(Vec<Work>, bool), sqlx::Error> {
+    let limit = limit.filter(|limit| *limit < ROOM);
+    let all = limit.unwrap_or(ROOM);
     let sql = format!(
         "SELECT {} FROM notification
           WHERE state = 'pending' AND channel = $1 AND next_at <= now()
@@ -39,30 +43,35 @@ pub(super) async fn of(
         work::COLUMNS
     );
     let rows =
-        sqlx::query(&sql).bind(channel.as_str()).bind(ROOM + 1).fetch_all(&mut *connection).await?;
+        sqlx::query(&sql).bind(channel.as_str()).bind(all + 1).fetch_all(&mut *connection).await?;
     if rows.is_empty() {
         return Ok((vec![], false));
     }
-    let room = room(connection, channel).await?;
+    let room = (all - under_way(connection, channel, limit.is_some()).await?).max(0);
     if rows.len() as i64 <= room {
         return Ok((rows.iter().map(work::from_row).collect::<Result<_, _>>()?, false));
     }
     // Not for a few at a time: to look for whose turn it is costs as much for one as for many.
-    if room < ROOM / 4 {
+    if room < (all / 2).max(1) {
         return Ok((vec![], false));
     }
     Ok((in_turn(connection, channel, room).await?, true))
 }
 
-async fn room(connection: &mut PgConnection, channel: Channel) -> Result<i64, sqlx::Error> {
-    let taken: i64 = sqlx::query_scalar(
+async fn under_way(
+    connection: &mut PgConnection,
+    channel: Channel,
+    only_offered: bool,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
         "SELECT count(*) FROM notification
-          WHERE state IN ('offered', 'sending') AND channel = $1",
+          WHERE state IN ('offered', 'sending') AND channel = $1
+            AND (state = 'offered' OR NOT $2)",
     )
     .bind(channel.as_str())
+    .bind(only_offered)
     .fetch_one(connection)
-    .await?;
-    Ok((ROOM - taken).max(0))
+    .await
 }
 
 /// The oldest of each business, then the second oldest, and so on.

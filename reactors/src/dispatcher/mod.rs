@@ -83,7 +83,8 @@ impl Dispatcher {
         let mut more = !lapsed.is_empty();
         self.work_on(connection, lapsed).await?;
         for channel in Channel::ALL {
-            let (found, crowded) = due::of(connection, channel).await?;
+            let limit = self.notifier.room(channel);
+            let (found, crowded) = due::of(connection, channel, limit).await?;
             self.work_on(connection, found).await?;
             more |= crowded;
         }
@@ -237,6 +238,9 @@ async fn write(
     lease: Duration,
 ) -> Result<(), CommitError> {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    // In one order, so that two who want the same do not wait for each other.
+    let mut moves: Vec<&Move> = moves.iter().collect();
+    moves.sort_unstable_by_key(|m| m.work.notification_id);
     let written = sqlx::query(
         "UPDATE notification n
             SET state = m.state, sequence = m.sequence, lease_token = NULL,
@@ -260,11 +264,14 @@ async fn write(
     if written.rows_affected() != moves.len() as u64 {
         return Err(CommitError::Conflict);
     }
-    end_tries(connection, moves).await
+    end_tries(connection, &moves).await
 }
 
 /// Tries whose senders fell silent: behind the hand-over nobody knows what came of them, before it nothing did.
-async fn end_tries(connection: &mut sqlx::PgConnection, moves: &[Move]) -> Result<(), CommitError> {
+async fn end_tries(
+    connection: &mut sqlx::PgConnection,
+    moves: &[&Move],
+) -> Result<(), CommitError> {
     let silent: Vec<&Work> =
         moves.iter().map(|m| &m.work).filter(|work| work.state == "sending").collect();
     if silent.is_empty() {

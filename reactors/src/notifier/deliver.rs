@@ -1,42 +1,43 @@
 use std::time::{Duration, Instant};
 
 use domain::{
-    NotificationId, StaffId,
+    NotificationId, StaffId, Zone,
     appointment::{Appointment, Visit},
     business::{Business, BusinessState},
     notification::{AccountMail, Channel, Kind, NotificationCommand, Recipient},
 };
+use jiff::{SignedDuration, Timestamp};
 use lettre::Message;
 use projections::{ReadError, agenda::Contact, templates::Templates};
 use streams::{
     BoxError, clock, crash_point,
     log::{Loaded, Recorded, StreamKey, Unreadable, as_of},
 };
-use uuid::Uuid;
 
-use super::{Notifier, Offer, POINT, gate::Gate};
+use super::{
+    Notifier, Offer, POINT,
+    gate::Gate,
+    lease::{QUIET_HOURS, Seen, Taken},
+};
 use crate::{
     GuestCalendar,
     hosts::Addresses,
     mail::{About, Mail, Own, Urls},
     provider::{HandOver, Refusal},
-    reach,
+    reach::{self, Asked},
     scheduler::GUEST_PREFERENCE,
     sms::Text,
     smtp::Ready,
-    work::{self, Work},
+    work::Work,
 };
 
-/// Between two tries to give back what is not sent.
-const PAUSE: Duration = Duration::from_millis(500);
+/// A reminder that is not later than this is in time: one that was moved to before the quiet hours is due in their
+/// last minute before.
+const LATE: SignedDuration = SignedDuration::from_mins(15);
+/// From the end of the quiet hours to what waited for it.
+const BEHIND_QUIET: SignedDuration = SignedDuration::from_secs(15);
 /// From the last look at the visit to the first word to the provider.
 const FROM_LOOK_TO_SEND: Duration = Duration::from_secs(5);
-
-/// Taken for sending, under a lease that nobody else holds.
-pub(super) struct Taken {
-    pub(super) work: Work,
-    pub(super) token: Uuid,
-}
 
 /// What there is to send. `seen` is the last event of the appointment that it was written after.
 pub(super) enum Prepared {
@@ -55,6 +56,10 @@ pub(super) enum Prepared {
         reason: Option<&'static str>,
     },
     NoContact,
+    /// It comes so late that nobody wants to be reminded now.
+    Quiet {
+        until: Timestamp,
+    },
 }
 
 /// Ready to be handed over.
@@ -84,7 +89,7 @@ impl Notifier {
     /// now is found again when its lease ends.
     pub(crate) async fn deliver(&self, offer: Offer) {
         let (id, gate) = (offer.id, self.gate(offer.channel));
-        let done = match gate.pass(offer.business_id) {
+        let done = match gate.pass(offer.business_id).await {
             Ok(()) => {
                 let done = self.try_deliver(id, gate).await;
                 // Whoever asked has said how it went.
@@ -96,24 +101,6 @@ impl Notifier {
         if let Err(error) = done {
             tracing::warn!(notification = %id, %error, "a send was left to its lease");
         }
-    }
-
-    /// The provider is not asked now. That is no try.
-    async fn postpone(&self, id: NotificationId, wait: Duration) -> Result<(), sqlx::Error> {
-        // Up to a tenth longer, so that they do not return together.
-        let wait = wait.mul_f64(1.0 + rand::random::<f64>() / 10.0);
-        sqlx::query(
-            "UPDATE notification
-                SET state = 'pending', lease_until = NULL,
-                    next_at = least(now() + $2 * interval '1 second', expires_at)
-              WHERE notification_id = $1 AND state = 'offered'",
-        )
-        .bind(id.uuid())
-        .bind(wait.as_secs_f64())
-        .execute(self.log.database().system())
-        .await?;
-        metrics::counter!("apptremind_notifications_postponed_total").increment(1);
-        Ok(())
     }
 
     async fn try_deliver(&self, id: NotificationId, gate: &Gate) -> Result<(), BoxError> {
@@ -158,6 +145,12 @@ impl Notifier {
                 self.record(taken, failed("no_contact"), None).await?;
                 return Ok(None);
             }
+            Prepared::Quiet { until: next_at } => {
+                let reason = QUIET_HOURS.to_owned();
+                let wait = NotificationCommand::RecordRetry { attempt, reason, next_at };
+                self.record(taken, wait, None).await?;
+                return Ok(None);
+            }
         };
         let message = match self.smtp.message(&taken.work, &mail, &to) {
             Ok(message) => message,
@@ -190,7 +183,8 @@ impl Notifier {
         crash_point(POINT, "prepared").await;
         // A process that stops may not live to record the outcome: the next one sends instead.
         let (stopping, looked) = (self.sends.is_closed(), Instant::now());
-        let may_send = if stopping { Ok(false) } else { self.mark_handed_over(taken, seen).await };
+        let seen = Seen { taken: taken.clone(), event: seen };
+        let may_send = if stopping { Ok(false) } else { self.mark_handed_over(seen).await };
         crash_point(POINT, "marked").await;
         // Whoever was frozen in between does not know any more what they looked at.
         if !matches!(may_send, Ok(true)) || looked.elapsed() > FROM_LOOK_TO_SEND {
@@ -219,141 +213,48 @@ impl Notifier {
                 self.record(taken, sent, Some(answer)).await
             }
             HandOver::Refused(refusal) => self.refused(taken, refusal, gate).await,
-            HandOver::Unknown { reason, answer } => {
+            HandOver::Unknown { reason, answer, repeatable } => {
                 gate.fails();
-                let uncertain = NotificationCommand::RecordUncertain { attempt, reason };
-                self.record(taken, uncertain, Some(answer)).await
+                let again = if repeatable { self.next_try(taken, None).await? } else { None };
+                let command = match again {
+                    Some(next_at) => NotificationCommand::RecordRetry { attempt, reason, next_at },
+                    None => NotificationCommand::RecordUncertain { attempt, reason },
+                };
+                self.record(taken, command, Some(answer)).await
             }
         }
     }
 
     async fn refused(&self, taken: &Taken, refusal: Refusal, gate: &Gate) -> Result<(), BoxError> {
-        if refusal.down {
+        let Refusal { permanent, reason, answer, down, not_before } = refusal;
+        if down {
             gate.fails()
         } else {
             gate.works()
         }
         let attempt = taken.work.attempts;
-        let pause = if refusal.permanent {
-            None
-        } else {
-            self.timing.retries.get(self.deferred(taken).await?)
+        let again = if permanent { None } else { self.next_try(taken, not_before).await? };
+        let command = match again {
+            Some(next_at) => NotificationCommand::RecordRetry { attempt, reason, next_at },
+            None => NotificationCommand::RecordFailure { attempt, reason },
         };
-        let command = match pause {
-            Some(pause) => {
-                // Up to a tenth longer, so that messages refused together do not return together.
-                let pause = pause.mul_f64(1.0 + rand::random::<f64>() / 10.0);
-                let pause = refusal.not_before.map_or(pause, |least| pause.max(least));
-                let next_at = clock::now() + jiff::SignedDuration::try_from(pause)?;
-                NotificationCommand::RecordRetry { attempt, reason: refusal.reason, next_at }
-            }
-            None => NotificationCommand::RecordFailure { attempt, reason: refusal.reason },
-        };
-        self.record(taken, command, Some(refusal.answer)).await
+        self.record(taken, command, Some(answer)).await
     }
 
-    /// Compare-and-set: an offered message becomes ours.
-    async fn take(&self, id: NotificationId) -> Result<Option<Taken>, sqlx::Error> {
-        let token = work::token();
-        let sql = format!(
-            "WITH taken AS (
-               UPDATE notification
-                  SET state = 'sending', attempts = attempts + 1, lease_token = $2,
-                      lease_until = now() + $3 * interval '1 second', handed_over_at = NULL
-                WHERE notification_id = $1 AND state = 'offered' AND expires_at > now()
-               RETURNING {}),
-             noted AS (
-               INSERT INTO notification_attempt (notification_id, attempt, business_id, taken_at)
-               SELECT notification_id, attempts, business_id, now() FROM taken
-               ON CONFLICT (notification_id, attempt) DO NOTHING)
-             SELECT * FROM taken",
-            work::COLUMNS
-        );
-        let row = sqlx::query(&sql)
-            .bind(id.uuid())
-            .bind(token)
-            .bind(self.timing.send_lease.as_secs_f64())
-            .fetch_optional(self.log.database().system())
-            .await?;
-        row.map(|row| Ok(Taken { work: work::from_row(&row)?, token })).transpose()
-    }
-
-    /// From now on nobody else may send it. The lease begins anew, so that a hand-over has all of it. False
-    /// when the lease was lost, or when the visit was changed since the message was written: whatever happened
-    /// before this is known to it.
-    async fn mark_handed_over(
+    /// When it is tried again; `None` when it was tried often enough.
+    async fn next_try(
         &self,
         taken: &Taken,
-        seen: Option<u64>,
-    ) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar(
-            "WITH marked AS (
-               UPDATE notification
-                  SET handed_over_at = now(), lease_until = now() + $3 * interval '1 second'
-                WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
-                  AND lease_until > now()
-                  AND NOT EXISTS (SELECT FROM events e
-                                   WHERE e.aggregate_type = 'appointment' AND e.aggregate_id = $4
-                                     AND e.business_id = $5 AND e.sequence > $6)
-               RETURNING notification_id, attempts),
-             noted AS (
-               UPDATE notification_attempt a SET handed_over_at = now() FROM marked m
-                WHERE a.notification_id = m.notification_id AND a.attempt = m.attempts)
-             SELECT EXISTS (SELECT FROM marked)",
-        )
-        .bind(taken.work.notification_id.uuid())
-        .bind(taken.token)
-        .bind(self.timing.send_lease.as_secs_f64())
-        .bind(taken.work.appointment_id.to_string())
-        .bind(taken.work.business_id.uuid())
-        .bind(seen.map(|seen| i64::try_from(seen).unwrap_or(i64::MAX)))
-        .fetch_one(self.log.database().system())
-        .await
-    }
-
-    /// Ends the lease of what was not handed over after a pause, so that the next try need not wait for all of
-    /// it, even if nobody knows whether it was marked.
-    async fn give_back(&self, taken: &Taken, pause: Duration) {
-        let giving = async {
-            while let Err(error) = self.try_give_back(taken, pause).await {
-                tracing::debug!(%error, "a lease is not given back yet");
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        // After that it has ended anyway.
-        drop(tokio::time::timeout(self.timing.send_lease, giving).await);
-    }
-
-    async fn try_give_back(&self, taken: &Taken, pause: Duration) -> Result<(), sqlx::Error> {
-        // Without the token a mark that is still under way finds nothing to mark.
-        sqlx::query(
-            "WITH given AS (
-               UPDATE notification
-                  SET lease_until = least(lease_until, now() + $3 * interval '1 second'),
-                      lease_token = NULL, handed_over_at = NULL
-                WHERE notification_id = $1 AND lease_token = $2 AND state = 'sending'
-               RETURNING notification_id, attempts)
-             UPDATE notification_attempt a SET handed_over_at = NULL FROM given g
-              WHERE a.notification_id = g.notification_id AND a.attempt = g.attempts",
-        )
-        .bind(taken.work.notification_id.uuid())
-        .bind(taken.token)
-        .bind(pause.as_secs_f64())
-        .execute(self.log.database().system())
-        .await?;
-        Ok(())
-    }
-
-    /// How often the provider has said that it may be tried again: what never reached it does not count.
-    async fn deferred(&self, taken: &Taken) -> Result<usize, sqlx::Error> {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM notification_attempt
-              WHERE notification_id = $1 AND outcome = 'deferred'",
-        )
-        .bind(taken.work.notification_id.uuid())
-        .fetch_one(self.log.database().system())
-        .await?;
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        not_before: Option<Duration>,
+    ) -> Result<Option<Timestamp>, BoxError> {
+        let most = usize::try_from(taken.work.attempts).unwrap_or(usize::MAX).saturating_sub(1);
+        // What the provider said must not be lost because of how often it was asked.
+        let before = self.deferred(taken).await.unwrap_or(most);
+        let Some(pause) = self.timing.retries.get(before) else { return Ok(None) };
+        // Up to a tenth longer, so that messages refused together do not return together.
+        let pause = pause.mul_f64(1.0 + rand::random::<f64>() / 10.0);
+        let pause = not_before.map_or(pause, |least| pause.max(least));
+        Ok(Some(clock::now() + SignedDuration::try_from(pause)?))
     }
 
     /// A link that was used, taken back or has expired meanwhile is not worth a mail.
@@ -425,9 +326,8 @@ impl Notifier {
             return Ok(there.unwrap_or(Prepared::NoContact));
         }
         let Some(contact) = contact else { return Ok(Prepared::NoContact) };
-        // They may have said so meanwhile.
-        if kind == Kind::Reminder && !asked.wishes(&work.channel) {
-            return Ok(Prepared::CalledOff { reason: Some(GUEST_PREFERENCE) });
+        if let Some(unwanted) = unwanted(work, business, visit, &contact, &asked) {
+            return Ok(unwanted);
         }
         let own = if asked.own_words { self.own_words(kind, work, business).await? } else { None };
         let manage_url = self.links.manage_url(work.appointment_id);
@@ -479,6 +379,34 @@ impl Notifier {
         let (pool, business_id) = (self.log.database().system(), work.business_id);
         Ok(Addresses::read(pool, &[business_id], &staff).await?.of(business_id, &staff))
     }
+}
+
+/// A reminder that nobody wants any more, or not at this hour, since it is late. One that would then come behind the
+/// start of the visit does not wait: late is better than never.
+fn unwanted(
+    work: &Work,
+    business: &BusinessState,
+    visit: &Visit,
+    contact: &Contact,
+    asked: &Asked,
+) -> Option<Prepared> {
+    if work.kind != Kind::Reminder.as_str() {
+        return None;
+    }
+    // They may have said so meanwhile.
+    if !asked.wishes(&work.channel) {
+        return Some(Prepared::CalledOff { reason: Some(GUEST_PREFERENCE) });
+    }
+    let now = clock::now();
+    if now.duration_since(work.due_at) <= LATE {
+        return None;
+    }
+    let quiet = business.reminders(visit.service_id).quiet_hours?;
+    let own: Option<Zone> = contact.timezone.as_deref().and_then(|name| name.parse().ok());
+    let zone = own.as_ref().unwrap_or(&business.profile.value.timezone);
+    // Not in the first moment: the clock that says when it is due may be ahead of this one.
+    let until = quiet.over(now, zone)?.checked_add(BEHIND_QUIET).ok()?;
+    (until < work.expires_at).then_some(Prepared::Quiet { until })
 }
 
 /// Everybody who serves.

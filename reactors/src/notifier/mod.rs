@@ -3,24 +3,32 @@
 mod deliver;
 mod gate;
 mod heard;
+mod lease;
 mod queue;
 mod record;
+mod together;
 mod week;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{BusinessId, NotificationId, notification::Channel};
 use streams::log::Log;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use gate::Gate;
 pub use gate::SendRates;
 pub use heard::record_delivery;
+use lease::{Seen, Taken};
 pub(crate) use queue::{publish, run};
+use record::Outcome;
+use together::Together;
 
 use crate::{GuestLinks, Timing, mail::Mails, sms::Sms, smtp::Smtp};
 
+/// What shares a statement waits for it no longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Its crash points.
 const POINT: &str = "notifier";
 
@@ -43,6 +51,9 @@ pub struct Notifier {
     links: Arc<dyn GuestLinks>,
     timing: Timing,
     sends: TaskTracker,
+    takes: Together<(NotificationId, Uuid), Option<Taken>>,
+    marks: Together<Seen, bool>,
+    outcomes: Together<Outcome, ()>,
 }
 
 impl Notifier {
@@ -61,7 +72,20 @@ impl Notifier {
         let mails = Mails::try_new()?;
         let [email, sms_rates] = rates;
         let gates = [Gate::new(Channel::Email, email), Gate::new(Channel::Sms, sms_rates)];
-        Ok(Self { log, smtp, sms, mails, gates, links, timing, sends: TaskTracker::new() })
+        Ok(Self {
+            log,
+            smtp,
+            sms,
+            mails,
+            gates,
+            links,
+            timing,
+            sends: TaskTracker::new(),
+            takes: Together::new(PATIENCE),
+            marks: Together::new(PATIENCE),
+            // What was sent is worth waiting for.
+            outcomes: Together::new(PATIENCE * 3),
+        })
     }
 
     pub(crate) const fn timing(&self) -> &Timing {
@@ -74,6 +98,12 @@ impl Notifier {
             Channel::Email => email,
             Channel::Sms => sms,
         }
+    }
+
+    /// So many messages of a channel are offered at most, when its provider is asked only so often: what is
+    /// handed out is taken long before its offer ends.
+    pub(crate) fn room(&self, channel: Channel) -> Option<i64> {
+        self.gate(channel).room(self.timing.offer_lease / 4)
     }
 
     /// To be called now and then: whoever sent once is not remembered for ever.

@@ -140,7 +140,7 @@ impl Twilio {
                 Some(refusal) => HandOver::Refused(refusal),
                 None => {
                     let reason = "sms_timeout".to_owned();
-                    HandOver::Unknown { reason, answer: words(&error) }
+                    HandOver::Unknown { reason, answer: words(&error), repeatable: false }
                 }
             },
         }
@@ -211,7 +211,9 @@ fn sorted(answer: &Answer) -> HandOver {
         // Refused at the door: all that is asked, as long as the token or the account is not in order.
         401 | 403 | 429 | 503 => HandOver::Refused(answer.refusal(false, reason())),
         // It broke on the way: whether before or behind the sending, nobody says.
-        500..=599 => HandOver::Unknown { reason: reason(), answer: answer.said() },
+        500..=599 => {
+            HandOver::Unknown { reason: reason(), answer: answer.said(), repeatable: false }
+        }
         _ => HandOver::Refused(answer.refusal(true, reason())),
     }
 }

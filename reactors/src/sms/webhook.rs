@@ -64,7 +64,15 @@ impl Webhook {
         let now = clock::now().as_second();
         let signature = match self.signer.sign(&text.id, now, body.as_bytes()) {
             Ok(signature) => signature,
-            Err(error) => return refused(true, "sms_unsigned", error.to_string()),
+            Err(error) => {
+                return HandOver::Refused(Refusal {
+                    permanent: true,
+                    reason: "sms_unsigned".to_owned(),
+                    answer: error.to_string(),
+                    down: false,
+                    not_before: None,
+                });
+            }
         };
         let request = self
             .client
@@ -82,10 +90,12 @@ impl Webhook {
             Ok(answer) => answer,
             Err(error) => {
                 let refusal = not_connected(&error);
-                return refusal.map_or_else(
-                    || refused(false, "sms_timeout", words(&error)),
-                    HandOver::Refused,
-                );
+                let unknown = || HandOver::Unknown {
+                    reason: "sms_timeout".to_owned(),
+                    answer: words(&error),
+                    repeatable: true,
+                };
+                return refusal.map_or_else(unknown, HandOver::Refused);
             }
         };
         let status = answer.status.as_u16();
@@ -103,11 +113,6 @@ impl Webhook {
             _ => HandOver::Refused(answer.refusal(true, format!("sms_{status}"))),
         }
     }
-}
-
-fn refused(permanent: bool, reason: &str, answer: String) -> HandOver {
-    let (reason, down) = (reason.to_owned(), !permanent);
-    HandOver::Refused(Refusal { permanent, reason, answer, down, not_before: None })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const ATTEMPT: Duration = Duration::from_secs(60);
 /// Batches of this size come when so much is written that every small transaction of ours would take
 /// the processor from those who write: the next one is let grow. Smaller ones are not worth a wait,
 /// larger ones are large enough.
-const GROWING: std::ops::Range<usize> = 8..100;
+const GROWING: std::ops::Range<usize> = 4..100;
 const GROW: Duration = Duration::from_millis(10);
 const BACK_OFF: Duration = Duration::from_millis(500);
 const HALTED: Duration = Duration::from_secs(5);

@@ -144,15 +144,16 @@ impl Log {
         Ok(Writing { transaction, nudge: self.nudge.clone() })
     }
 
-    /// Appends within a transaction that the caller holds and commits; [`Self::nudge`] afterwards.
+    /// Appends within a transaction that the caller holds and commits, all units or none, in one statement;
+    /// [`Self::nudge`] afterwards.
     ///
     /// # Errors
     /// As [`Self::commit`].
     pub async fn append(
         connection: &mut PgConnection,
-        unit: &UnitOfWork,
+        units: &[&UnitOfWork],
     ) -> Result<Cursor, CommitError> {
-        execute(connection, &[unit]).await
+        execute(connection, units).await
     }
 
     /// Wakes the relay.
