@@ -38,6 +38,12 @@ pub struct QuietHours {
 /// 60 days: longer than any reminder that peers offer.
 const MAX_OFFSET: i64 = 60 * 24 * 60;
 const DAY: u16 = 24 * 60;
+/// A reminder that is not later than this is in time: one that was moved to before the quiet hours is due in their
+/// last minute before.
+const LATE: SignedDuration = SignedDuration::from_mins(15);
+/// From the end of the quiet hours to what waited for it: the clock that says when it is due may be ahead of the one
+/// that said until when to wait.
+const BEHIND_QUIET: SignedDuration = SignedDuration::from_secs(15);
 
 impl QuietHours {
     /// When to send what would be due in a quiet hour: in the last minute before, so that it still comes
@@ -50,9 +56,26 @@ impl QuietHours {
         begins.checked_sub(SignedDuration::from_mins(1)).ok().map(|moved| moved.min(due_at))
     }
 
-    /// When the quiet ends that this instant lies in; `None` when it lies in none.
+    /// Until when a reminder waits that was due at `due_at`, is only sent `now`, and is worth nothing from
+    /// `expires_at` on. `None` when it goes out now: it is in time, nobody wants quiet, or the quiet lasts for as
+    /// long as it is worth something, and late is better than never.
     #[must_use]
-    pub fn over(self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
+    pub fn wait(
+        self,
+        due_at: Timestamp,
+        expires_at: Timestamp,
+        now: Timestamp,
+        zone: &Zone,
+    ) -> Option<Timestamp> {
+        if now.duration_since(due_at) <= LATE {
+            return None;
+        }
+        let until = self.over(now, zone)?.checked_add(BEHIND_QUIET).ok()?;
+        (until < expires_at).then_some(until)
+    }
+
+    /// When the quiet ends that this instant lies in; `None` when it lies in none.
+    fn over(self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
         self.around(at, zone).map(|(_, ends)| ends).filter(|ends| *ends > at)
     }
 
@@ -161,6 +184,26 @@ mod tests {
         // The night in which New York puts the clock forward is an hour shorter.
         let short = over(night, "2026-03-08T03:00:00Z", "America/New_York").unwrap();
         assert_eq!(short, "2026-03-08T12:00:00Z");
+    }
+
+    #[test]
+    fn a_reminder_that_is_late_waits_for_the_end_of_the_quiet_while_it_is_worth_something() {
+        let quiet = QuietHours { start: "21:00".parse().unwrap(), end: "08:00".parse().unwrap() };
+        let wait = |due: &str, expires: &str, now: &str| {
+            let at = |clock: &str| format!("2026-01-{clock}:00Z").parse::<Timestamp>().unwrap();
+            let until = quiet.wait(at(due), at(expires), at(now), &"UTC".parse().unwrap());
+            until.map(|until| until.to_string())
+        };
+        let (evening, noon) = ("10T20:59", "11T12:00");
+        let morning = Some("2026-01-11T08:00:15Z".to_owned());
+        assert_eq!(wait(evening, noon, "10T21:15"), morning);
+        assert_eq!(wait(evening, noon, "11T07:59"), morning);
+        // It is in time, or not quiet any more.
+        assert_eq!(wait(evening, noon, "10T21:14"), None);
+        assert_eq!(wait(evening, noon, "11T08:00"), None);
+        // Then the visit would have begun.
+        assert_eq!(wait(evening, "11T08:00", "11T03:00"), None);
+        assert_eq!(wait(evening, "11T08:01", "11T03:00"), morning);
     }
 
     #[test]

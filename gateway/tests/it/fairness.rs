@@ -1,4 +1,7 @@
-//! Many messages of one business beside few of another.
+//! Many messages of one business beside few of another, and messages that share what they have nothing else in
+//! common with.
+
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -97,5 +100,79 @@ async fn a_message_that_cannot_be_taken_holds_up_the_others_for_a_moment_and_non
     let tries = "SELECT coalesce(max(attempts), 0)::text FROM notification WHERE kind = 'reminder'";
     assert_eq!(stand.database.texts(tries).await, ["1"]);
     assert_eq!(sent().await, 80);
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_its_lease_spoils_the_record_of_nobody_else() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    fill(&salon, 40).await;
+    let count = async |sql: &str| -> i64 { stand.database.texts(sql).await[0].parse().unwrap() };
+    let confirmed = "SELECT count(*)::text FROM notification WHERE state = 'sent'";
+    eventually("everything is confirmed", async || (count(confirmed).await == 40).then_some(()))
+        .await;
+    // The first outcome of a reminder is held up, so that others meet behind it for the next statement.
+    let holding = "CREATE TABLE held AS SELECT true;
+         CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+           WHILE EXISTS (SELECT FROM public.held) LOOP PERFORM pg_sleep(0.01); END LOOP;
+           RETURN NEW;
+         END $$;
+         CREATE TRIGGER hold BEFORE UPDATE ON notification FOR EACH ROW
+           WHEN (NEW.state = 'sent' AND OLD.state = 'sending') EXECUTE FUNCTION hold()";
+    stand.database.execute(holding).await;
+    stand.database.execute("UPDATE notification SET next_at = now() WHERE state = 'pending'").await;
+    eventually("they wait for it", async || {
+        (stand.mail.messages().await.len() >= 50).then_some(())
+    })
+    .await;
+    // Whoever holds the row that is being written need not be asked for theirs.
+    let lost = "UPDATE notification SET lease_until = now() WHERE notification_id =
+                  (SELECT notification_id FROM notification
+                    WHERE state = 'sending' AND handed_over_at IS NOT NULL
+                    LIMIT 1 FOR UPDATE SKIP LOCKED)";
+    let given_up = "SELECT count(*)::text FROM notification WHERE state = 'uncertain'";
+    stand.database.execute(lost).await;
+    eventually("one is given up", async || (count(given_up).await > 0).then_some(())).await;
+    stand.database.execute("DELETE FROM held").await;
+    // All were sent, and whoever was given up says so, too.
+    let reminded = "SELECT count(*)::text FROM notification
+                     WHERE kind = 'reminder' AND state = 'sent' AND attempts = 1";
+    eventually("all are known to be sent", async || (count(reminded).await == 40).then_some(()))
+        .await;
+    let facts = "SELECT string_agg(event_type, ' ' ORDER BY sequence) FROM events
+                  WHERE aggregate_type = 'notification' GROUP BY aggregate_id
+                 HAVING 'notification.uncertain.v1' = ANY(array_agg(event_type))";
+    let facts = stand.database.texts(facts).await;
+    assert!(!facts.is_empty());
+    for facts in facts {
+        assert!(facts.ends_with("notification.uncertain.v1 notification.sent.v1"), "{facts}");
+    }
+    assert_eq!(stand.mail.messages().await.len(), 80);
+    assert!(stand.mail.counts().await.values().all(|times| *times == 1));
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_takes_in_a_second_is_waited_for_and_offered_once() {
+    let mut stand = Stand::new().await;
+    stand.addresses.set("MAIL_PER_SECOND", "20");
+    let process = stand.serve().await;
+    let salon = Salon::open(&process.client(), 1).await;
+    fill(&salon, 100).await;
+    let sent = async || stand.mail.messages().await.len();
+    eventually("everything is confirmed", async || (sent().await == 100).then_some(())).await;
+    let begun = Instant::now();
+    stand.database.execute("UPDATE notification SET next_at = now() WHERE state = 'pending'").await;
+    eventually("everybody is reminded", async || (sent().await == 200).then_some(())).await;
+    // A second's worth may go out at once.
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    stand.addresses.caught_up().await;
+    assert!(stand.mail.counts().await.values().all(|times| *times == 1));
+    let most = "SELECT max(attempts) || ' ' || max(offers) FROM notification";
+    assert_eq!(stand.database.texts(most).await, ["1 1"]);
+    assert_eq!(process.metric("apptremind_notifications_postponed_total").await, 0.0);
     stand.addresses.assert_healthy();
 }

@@ -11,7 +11,7 @@ use crate::{
     reminders::{only_guests_are_told, until},
     replay::replay,
     salon::{Salon, start_in, text},
-    stand::Stand,
+    stand::{Process, Stand},
 };
 
 async fn booked(salon: &Salon, start: Timestamp) -> String {
@@ -129,6 +129,57 @@ async fn more_visits_than_a_page_are_planned_again_and_what_a_service_wants_is_i
     let late = booked(&salon, after(240 * 30)).await;
     until(&salon, &late, "reminder", "pending").await;
     assert_eq!(reminders(&salon, &late).await[0]["offset_minutes"], 90);
+    stand.addresses.caught_up().await;
+    stand.addresses.assert_healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_visits_do_not_hold_up_the_few_of_another_business_and_the_last_wish_counts() {
+    let stand = Stand::new().await;
+    let process = Process::start(&stand.addresses, &["gateway", "relay", "notifier"]).await;
+    let mut projector = Process::start(&stand.addresses, &["projector"]).await;
+    let mut scheduler = Process::start(&stand.addresses, &["scheduler"]).await;
+    let client = process.client();
+    let (many, few) = tokio::join!(Salon::open(&client, 1), Salon::open(&client, 1));
+    let fill = async |salon: &Salon, visits: i64| {
+        only_guests_are_told(salon).await;
+        salon.set(&json!({"reminder_offsets_minutes": [60]})).await;
+        for n in 0..visits {
+            booked(salon, start_in(3_000) + SignedDuration::from_mins(n * 30)).await;
+        }
+    };
+    // More than two pages.
+    tokio::join!(fill(&many, 230), fill(&few, 5));
+    stand.addresses.caught_up().await;
+    projector.kill();
+    // Nothing is planned again before all that was booked earlier is known: so the tasks are there, and wait.
+    for (salon, offset) in [(&many, 70), (&few, 75), (&many, 80), (&few, 85)] {
+        salon.set(&json!({"reminder_offsets_minutes": [offset]})).await;
+    }
+    let asked = "SELECT e.payload->'profile'->'reminder_offsets_minutes'->>0
+                   FROM replan r JOIN events e USING (position) ORDER BY replan_id";
+    eventually("whoever asks again replaces who asked before", async || {
+        (stand.database.texts(asked).await == ["80", "85"]).then_some(())
+    })
+    .await;
+    scheduler.kill();
+    projector.start_again().await;
+    stand.addresses.caught_up().await;
+    scheduler.start_again().await;
+    eventually("nothing is left to be done", async || {
+        stand.database.texts(asked).await.is_empty().then_some(())
+    })
+    .await;
+    let order = "SELECT offset_minutes::text FROM notification n
+                   JOIN events e ON e.aggregate_id = 'ntf_' || replace(n.notification_id::text, '-', '')
+                  WHERE offset_minutes IN (80, 85) AND e.sequence = 1 ORDER BY e.position";
+    let mut order = stand.database.texts(order).await;
+    order.dedup();
+    assert_eq!(order, ["80", "85", "80"]);
+    let planned = "SELECT min(offset_minutes) || ' ' || count(*) FROM notification
+                    WHERE kind = 'reminder' AND state = 'pending'
+                    GROUP BY business_id, offset_minutes ORDER BY offset_minutes";
+    assert_eq!(stand.database.texts(planned).await, ["80 230", "85 5"]);
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
 }

@@ -372,3 +372,31 @@ async fn a_business_changes_and_tests_its_words_so_often_and_no_more() {
     refused.problem(422, "invalid_request");
     assert_eq!(stand.mail.messages().await.len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_templates_as_a_business_may_have_hinder_nothing_but_one_more() {
+    let stand = Stand::new().await;
+    let process = stand.serve().await;
+    let owner = salon(&process).await.owner;
+    let words = json!({"subject": "{{ business }}"});
+    let locales: Vec<String> = (0..200).map(|n| format!("de-x-{n}")).collect();
+    for locale in &locales {
+        set(&owner, "reminder", locale, &words).await;
+    }
+    let (last, more) = (path("reminder", &locales[199]), path("reminder", "de"));
+    let put = async |path: &str| owner.edit(Method::PUT, path, &words).await;
+    put(&more).await.problem(422, "too_many");
+    // A test is none, and what is there is changed and emptied as ever.
+    let test = format!("{more}/test-send");
+    owner.post(&test, &json!({})).await.expect(200);
+    put(&more).await.problem(422, "too_many");
+    let other = json!({"subject": "{{ guest }}"});
+    owner.edit(Method::PUT, &last, &other).await.expect(200);
+    owner.call(Method::DELETE, &last, None).await.expect(204);
+    put(&more).await.expect(200);
+    // What was emptied counts no more, and is one more when it is filled again.
+    put(&last).await.problem(422, "too_many");
+    owner.call(Method::DELETE, &more, None).await.expect(204);
+    put(&last).await.expect(200);
+    assert_eq!(owner.read(ALL).await.expect(200)["items"].as_array().unwrap().len(), 200);
+}

@@ -31,11 +31,6 @@ use crate::{
     work::Work,
 };
 
-/// A reminder that is not later than this is in time: one that was moved to before the quiet hours is due in their
-/// last minute before.
-const LATE: SignedDuration = SignedDuration::from_mins(15);
-/// From the end of the quiet hours to what waited for it.
-const BEHIND_QUIET: SignedDuration = SignedDuration::from_secs(15);
 /// From the last look at the visit to the first word to the provider.
 const FROM_LOOK_TO_SEND: Duration = Duration::from_secs(5);
 
@@ -381,8 +376,7 @@ impl Notifier {
     }
 }
 
-/// A reminder that nobody wants any more, or not at this hour, since it is late. One that would then come behind the
-/// start of the visit does not wait: late is better than never.
+/// A reminder that nobody wants any more, or not at this hour.
 fn unwanted(
     work: &Work,
     business: &BusinessState,
@@ -397,16 +391,11 @@ fn unwanted(
     if !asked.wishes(&work.channel) {
         return Some(Prepared::CalledOff { reason: Some(GUEST_PREFERENCE) });
     }
-    let now = clock::now();
-    if now.duration_since(work.due_at) <= LATE {
-        return None;
-    }
     let quiet = business.reminders(visit.service_id).quiet_hours?;
     let own: Option<Zone> = contact.timezone.as_deref().and_then(|name| name.parse().ok());
     let zone = own.as_ref().unwrap_or(&business.profile.value.timezone);
-    // Not in the first moment: the clock that says when it is due may be ahead of this one.
-    let until = quiet.over(now, zone)?.checked_add(BEHIND_QUIET).ok()?;
-    (until < work.expires_at).then_some(Prepared::Quiet { until })
+    let until = quiet.wait(work.due_at, work.expires_at, clock::now(), zone)?;
+    Some(Prepared::Quiet { until })
 }
 
 /// Everybody who serves.
