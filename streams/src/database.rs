@@ -26,6 +26,15 @@ const PATIENT: Duration = Duration::from_secs(10);
 /// A read that takes longer is given up. Requests are told much sooner when Postgres is silent.
 const READING: Duration = Duration::from_secs(3);
 
+/// A statement is planned once, and its tables may grow a thousandfold before it is planned again: what reads a
+/// small table whole would read the large one whole too.
+const PLANS: &[(&str, &str)] = &[
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
 /// Whoever acts for one business: row-level security shows them that business alone.
 const TENANT: &str = "apptremind_app";
 /// Whoever acts for all of them, such as a projector.
@@ -175,6 +184,15 @@ impl Database {
     /// When Postgres does not answer.
     pub async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         self.connect_with(&[]).await
+    }
+
+    /// A connection outside the pools, for statements that are made again and again with lists of any length, and
+    /// that find each row by its key: each is planned once.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn steady(&self) -> Result<PgConnection, sqlx::Error> {
+        self.connect_with(PLANS).await
     }
 
     /// A connection outside the pool, with settings of its own.

@@ -80,7 +80,8 @@ async fn in_turn(
     channel: Channel,
     room: i64,
 ) -> Result<Vec<Work>, sqlx::Error> {
-    // From one business to the next by the index, without a look at the messages between.
+    // From one business to the next by the index, without a look at the messages between; nor at all that are due,
+    // as Postgres would if it were asked whether there are some.
     let businesses: Vec<Uuid> = sqlx::query(
         "WITH RECURSIVE b (id) AS (
            (SELECT business_id FROM notification
@@ -91,9 +92,9 @@ async fn in_turn(
                     ORDER BY n.business_id LIMIT 1)
              FROM b WHERE b.id IS NOT NULL)
          SELECT id FROM b
-          WHERE EXISTS (SELECT FROM notification n
-                         WHERE n.state = 'pending' AND n.channel = $1 AND n.business_id = b.id
-                           AND n.next_at <= now())
+          WHERE (SELECT n.next_at FROM notification n
+                  WHERE n.state = 'pending' AND n.channel = $1 AND n.business_id = b.id
+                  ORDER BY n.next_at LIMIT 1) <= now()
           LIMIT $2",
     )
     .bind(channel.as_str())
@@ -104,12 +105,15 @@ async fn in_turn(
     .map(|row| row.try_get("id"))
     .collect::<Result<_, _>>()?;
     let each = (room / (businesses.len().max(1) as i64)).max(1) + 1;
+    // Numbered only once they are few: a window is filled with all that are due at the same moment.
     let sql = format!(
         "SELECT due.* FROM unnest($2::uuid[]) AS b (id)
           CROSS JOIN LATERAL (
-                SELECT {}, next_at, row_number() OVER (ORDER BY next_at) AS turn FROM notification
-                 WHERE state = 'pending' AND channel = $1 AND business_id = b.id AND next_at <= now()
-                 ORDER BY next_at LIMIT $3) AS due
+                SELECT first.*, row_number() OVER (ORDER BY next_at) AS turn
+                  FROM (SELECT {}, next_at FROM notification
+                         WHERE state = 'pending' AND channel = $1 AND business_id = b.id
+                           AND next_at <= now()
+                         ORDER BY next_at LIMIT $3) AS first) AS due
           ORDER BY due.turn, due.next_at LIMIT $4",
         work::COLUMNS
     );

@@ -90,7 +90,7 @@ async fn try_record(
     .execute(writing.connection())
     .await?;
     if state == "failed" {
-        set_aside(&mut writing, &row, "the provider could not deliver it").await?;
+        set_aside(writing.connection(), &row, "the provider could not deliver it").await?;
     }
     writing.commit().await?;
     metrics::counter!("apptremind_notifications_total", "outcome" => state).increment(1);

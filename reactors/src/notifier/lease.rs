@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use domain::NotificationId;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Notifier;
@@ -56,13 +57,20 @@ impl Notifier {
     /// Compare-and-set: an offered message becomes ours.
     pub(super) async fn take(&self, id: NotificationId) -> Result<Option<Taken>, sqlx::Error> {
         let wanted = (id, work::token());
-        if let Some(taken) = self.takes.ask(wanted, |wanted| self.take_all(wanted)).await {
+        let shared = self.takes.ask(wanted, async |kept, wanted| {
+            let mut connection = self.steady(kept).await?;
+            let taken = self.take_all(&mut connection, wanted).await?;
+            Ok::<_, sqlx::Error>((connection, taken))
+        });
+        if let Some(taken) = shared.await {
             return Ok(taken);
         }
         // One of the others may be what took so long.
-        if let Some(taken) = self.take_all(vec![wanted]).await?.pop().flatten() {
+        let mut connection = self.log.database().system().acquire().await?;
+        if let Some(taken) = self.take_all(&mut connection, vec![wanted]).await?.pop().flatten() {
             return Ok(Some(taken));
         }
+        drop(connection);
         // What was given up may have been done all the same: then it is ours, and nobody said so.
         let row = work::find(self.log.database().system(), id).await?;
         let (_, token) = wanted;
@@ -72,9 +80,11 @@ impl Notifier {
 
     async fn take_all(
         &self,
+        connection: &mut PgConnection,
         wanted: Vec<(NotificationId, Uuid)>,
     ) -> Result<Vec<Option<Taken>>, sqlx::Error> {
-        // In one order, so that two who want the same do not wait for each other.
+        // In one order, so that two who want the same do not wait for each other. Each by its key: by `=` Postgres
+        // would take the index of all that is under way, and read the whole of it each time.
         let mut sorted = wanted.clone();
         sorted.sort_unstable();
         let sql = format!(
@@ -83,7 +93,8 @@ impl Notifier {
                   SET state = 'sending', attempts = attempts + 1, lease_token = o.token,
                       lease_until = now() + $3 * interval '1 second', handed_over_at = NULL
                  FROM unnest($1::uuid[], $2::uuid[]) AS o (id, token)
-                WHERE notification_id = o.id AND state = 'offered' AND expires_at > now()
+                WHERE notification_id = o.id AND state IS NOT DISTINCT FROM 'offered'
+                  AND expires_at > now()
                RETURNING {}),
              noted AS (
                INSERT INTO notification_attempt (notification_id, attempt, business_id, taken_at)
@@ -96,7 +107,7 @@ impl Notifier {
             .bind(sorted.iter().map(|(id, _)| id.uuid()).collect::<Vec<_>>())
             .bind(sorted.iter().map(|(_, token)| *token).collect::<Vec<_>>())
             .bind(self.timing.send_lease.as_secs_f64())
-            .fetch_all(self.log.database().system())
+            .fetch_all(connection)
             .await?;
         let mut taken = HashMap::with_capacity(rows.len());
         for row in rows {
@@ -111,23 +122,35 @@ impl Notifier {
     /// when the lease was lost, or when the visit was changed since the message was written: whatever happened
     /// before this is known to it.
     pub(super) async fn mark_handed_over(&self, seen: Seen) -> Result<bool, sqlx::Error> {
-        if let Some(marked) = self.marks.ask(seen.clone(), |seen| self.mark_all(seen)).await {
+        let shared = self.marks.ask(seen.clone(), async |kept, seen| {
+            let mut connection = self.steady(kept).await?;
+            let marked = self.mark_all(&mut connection, seen).await?;
+            Ok::<_, sqlx::Error>((connection, marked))
+        });
+        if let Some(marked) = shared.await {
             return Ok(marked);
         }
         // One of the others may be what took so long. Whoever holds the lease may mark it twice.
-        Ok(self.mark_all(vec![seen]).await?.contains(&true))
+        let mut connection = self.log.database().system().acquire().await?;
+        Ok(self.mark_all(&mut connection, vec![seen]).await?.contains(&true))
     }
 
-    async fn mark_all(&self, seen: Vec<Seen>) -> Result<Vec<bool>, sqlx::Error> {
+    async fn mark_all(
+        &self,
+        connection: &mut PgConnection,
+        seen: Vec<Seen>,
+    ) -> Result<Vec<bool>, sqlx::Error> {
         let event = |event: u64| i64::try_from(event).unwrap_or(i64::MAX);
         let works = || seen.iter().map(|seen| &seen.taken.work);
+        // By its key, as when it was taken.
         let marked: Vec<Uuid> = sqlx::query_scalar(
             "WITH marked AS (
                UPDATE notification n
                   SET handed_over_at = now(), lease_until = now() + $3 * interval '1 second'
                  FROM unnest($1::uuid[], $2::uuid[], $4::text[], $5::uuid[], $6::bigint[])
                    AS s (id, token, appointment, business, event)
-                WHERE n.notification_id = s.id AND n.lease_token = s.token AND n.state = 'sending'
+                WHERE n.notification_id = s.id AND n.lease_token = s.token
+                  AND n.state IS NOT DISTINCT FROM 'sending'
                   AND n.lease_until > now()
                   AND NOT EXISTS (SELECT FROM events e
                                    WHERE e.aggregate_type = 'appointment'
@@ -145,7 +168,7 @@ impl Notifier {
         .bind(works().map(|work| work.appointment_id.to_string()).collect::<Vec<_>>())
         .bind(works().map(|work| work.business_id.uuid()).collect::<Vec<_>>())
         .bind(seen.iter().map(|seen| seen.event.map(event)).collect::<Vec<_>>())
-        .fetch_all(self.log.database().system())
+        .fetch_all(connection)
         .await?;
         Ok(seen.iter().map(|seen| marked.contains(&seen.taken.token)).collect())
     }

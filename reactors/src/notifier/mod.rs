@@ -12,6 +12,7 @@ mod week;
 use std::{sync::Arc, time::Duration};
 
 use domain::{BusinessId, NotificationId, notification::Channel};
+use sqlx::PgConnection;
 use streams::log::Log;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -51,9 +52,9 @@ pub struct Notifier {
     links: Arc<dyn GuestLinks>,
     timing: Timing,
     sends: TaskTracker,
-    takes: Together<(NotificationId, Uuid), Option<Taken>>,
-    marks: Together<Seen, bool>,
-    outcomes: Together<Outcome, ()>,
+    takes: Together<(NotificationId, Uuid), Option<Taken>, PgConnection>,
+    marks: Together<Seen, bool, PgConnection>,
+    outcomes: Together<Outcome, (), PgConnection>,
 }
 
 impl Notifier {
@@ -86,6 +87,14 @@ impl Notifier {
             // What was sent is worth waiting for.
             outcomes: Together::new(PATIENCE * 3),
         })
+    }
+
+    /// What statements are shared on: what was kept, or another.
+    async fn steady(&self, kept: Option<PgConnection>) -> Result<PgConnection, sqlx::Error> {
+        match kept {
+            Some(connection) => Ok(connection),
+            None => self.log.database().steady().await,
+        }
     }
 
     pub(crate) const fn timing(&self) -> &Timing {

@@ -5,10 +5,8 @@ use domain::{
     notification::{NotificationCommand, NotificationEvent, Receipt},
 };
 use jiff_sqlx::{Timestamp, ToSqlx};
-use streams::{
-    BoxError, crash_point,
-    log::{CommitError, Writing},
-};
+use sqlx::{Connection, PgConnection};
+use streams::{BoxError, crash_point, log::CommitError};
 
 use super::{Notifier, POINT, lease::Taken};
 use crate::work::{self, Work};
@@ -78,8 +76,12 @@ impl Notifier {
         answer: Option<String>,
     ) -> Result<(), BoxError> {
         let outcome = Outcome { taken: taken.clone(), command, answer };
-        let together = self.outcomes.ask(outcome.clone(), |outcomes| self.record_all(outcomes));
-        if together.await.is_some() {
+        let shared = self.outcomes.ask(outcome.clone(), async |kept, outcomes| {
+            let mut connection = self.steady(kept).await?;
+            let recorded = self.record_all(&mut connection, outcomes).await?;
+            Ok::<_, CommitError>((connection, recorded))
+        });
+        if shared.await.is_some() {
             return Ok(());
         }
         // One of them did not fit, or Postgres does not answer: each for itself now.
@@ -99,11 +101,15 @@ impl Notifier {
     }
 
     /// All or none.
-    async fn record_all(&self, outcomes: Vec<Outcome>) -> Result<Vec<()>, CommitError> {
+    async fn record_all(
+        &self,
+        connection: &mut PgConnection,
+        outcomes: Vec<Outcome>,
+    ) -> Result<Vec<()>, CommitError> {
         // As they were taken, in all likelihood.
         let settled = outcomes.iter().map(|outcome| outcome.settle(outcome.taken.work.clone()));
         let settled: Vec<_> = settled.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        self.write(settled).await?;
+        self.write(connection, settled).await?;
         Ok(vec![(); outcomes.len()])
     }
 
@@ -118,7 +124,8 @@ impl Notifier {
             && row.attempts == taken.work.attempts
             && matches!(command, NotificationCommand::RecordSent { .. });
         if held || known_late {
-            return self.write(outcome.settle(row)?.into_iter().collect()).await;
+            let mut connection = self.log.database().system().acquire().await?;
+            return self.write(&mut connection, outcome.settle(row)?.into_iter().collect()).await;
         }
         // A provider that told of its arrival was faster: who took it is still worth knowing.
         if row.attempts == taken.work.attempts
@@ -127,7 +134,7 @@ impl Notifier {
             let sent = NotificationEvent::Sent { attempt: *attempt, receipt: receipt.clone() };
             let mut writing = self.log.begin_system().await?;
             let notes = Note::of(taken, &sent, answer.as_deref());
-            note(&mut writing, &notes.into_iter().collect::<Vec<_>>()).await?;
+            note(writing.connection(), &notes.into_iter().collect::<Vec<_>>()).await?;
             writing.commit().await?;
         }
         tracing::info!(notification = %id, state = row.state, "an outcome came too late to count");
@@ -135,13 +142,17 @@ impl Notifier {
     }
 
     /// All in one transaction.
-    async fn write(&self, mut settled: Vec<Settled<'_>>) -> Result<(), CommitError> {
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        mut settled: Vec<Settled<'_>>,
+    ) -> Result<(), CommitError> {
         if settled.is_empty() {
             return Ok(());
         }
-        let mut writing = self.log.begin_system().await?;
+        let mut writing = connection.begin().await?;
         let appends = settled.iter_mut().map(|s| s.row.append(std::mem::take(&mut s.events)));
-        work::append(writing.connection(), "notifier", appends).await?;
+        work::append(&mut writing, "notifier", appends).await?;
         update(&mut writing, &settled).await?;
         note(&mut writing, &settled.iter().filter_map(Settled::note).collect::<Vec<_>>()).await?;
         for Settled { outcome, event, .. } in &settled {
@@ -152,6 +163,7 @@ impl Notifier {
         }
         crash_point(POINT, "recording").await;
         writing.commit().await?;
+        self.log.nudge();
         for Settled { state, .. } in settled {
             metrics::counter!("apptremind_notifications_total", "outcome" => state).increment(1);
         }
@@ -160,7 +172,7 @@ impl Notifier {
 }
 
 /// Each row only as it was read.
-async fn update(writing: &mut Writing, settled: &[Settled<'_>]) -> Result<(), CommitError> {
+async fn update(connection: &mut PgConnection, settled: &[Settled<'_>]) -> Result<(), CommitError> {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let receipts = || settled.iter().map(Settled::receipt);
     let updated = sqlx::query(
@@ -184,7 +196,7 @@ async fn update(writing: &mut Writing, settled: &[Settled<'_>]) -> Result<(), Co
     .bind(settled.iter().map(|s| s.outcome.answer.as_deref()).collect::<Vec<_>>())
     .bind(receipts().map(|r| r.map(|r| r.provider.as_str())).collect::<Vec<_>>())
     .bind(receipts().map(|r| r.and_then(|r| r.provider_id.as_deref())).collect::<Vec<_>>())
-    .execute(writing.connection())
+    .execute(connection)
     .await?;
     if updated.rows_affected() != settled.len() as u64 {
         return Err(CommitError::Conflict);
@@ -232,7 +244,7 @@ impl<'a> Note<'a> {
     }
 }
 
-async fn note(writing: &mut Writing, notes: &[Note<'_>]) -> Result<(), CommitError> {
+async fn note(connection: &mut PgConnection, notes: &[Note<'_>]) -> Result<(), CommitError> {
     let attempt = |note: &Note<'_>| i32::try_from(note.taken.work.attempts).unwrap_or(i32::MAX);
     sqlx::query(
         "UPDATE notification_attempt a
@@ -250,14 +262,14 @@ async fn note(writing: &mut Writing, notes: &[Note<'_>]) -> Result<(), CommitErr
     .bind(notes.iter().map(Note::provider).collect::<Vec<_>>())
     .bind(notes.iter().map(Note::provider_id).collect::<Vec<_>>())
     .bind(notes.iter().map(|n| n.answer).collect::<Vec<_>>())
-    .execute(writing.connection())
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// What was given up is for a person to look at.
 pub(super) async fn set_aside(
-    writing: &mut Writing,
+    connection: &mut PgConnection,
     work: &Work,
     answer: &str,
 ) -> Result<(), CommitError> {
@@ -271,7 +283,7 @@ pub(super) async fn set_aside(
     .bind(work.notification_id.to_string())
     .bind(answer)
     .bind(format!("notify-{}", work.channel))
-    .execute(writing.connection())
+    .execute(connection)
     .await?;
     Ok(())
 }

@@ -14,24 +14,25 @@ const MOST: usize = 64;
 /// Whoever asks while others are being answered shares the next answer. There is no task behind it: one of
 /// those who ask works for all who wait.
 #[derive(Debug)]
-pub(super) struct Together<A, B> {
+pub(super) struct Together<A, B, C> {
     waiting: Mutex<Vec<(A, oneshot::Sender<B>)>>,
-    /// Who works.
-    turn: tokio::sync::Mutex<()>,
+    /// Who works has the connection that the one before has left.
+    turn: tokio::sync::Mutex<Option<C>>,
     /// One of them may wait for a row that somebody holds: whoever comes later need not wait longer than this.
     patience: Duration,
 }
 
-impl<A, B> Together<A, B> {
+impl<A, B, C> Together<A, B, C> {
     pub(super) fn new(patience: Duration) -> Self {
         Self { waiting: Mutex::default(), turn: tokio::sync::Mutex::default(), patience }
     }
 
-    /// Asks for one; `work` answers many, in their order, or fails for all. `None` when it failed or took too
-    /// long, or when whoever worked for us was stopped: what came of it is not known.
-    pub(super) async fn ask<F, E>(&self, ask: A, work: impl Fn(Vec<A>) -> F) -> Option<B>
+    /// Asks for one; `work` answers many, in their order, and gives the connection to the next, or fails for all.
+    /// `None` when it failed or took too long, or when whoever worked for us was stopped: what came of it is not
+    /// known, and the connection is gone.
+    pub(super) async fn ask<F, E>(&self, ask: A, work: impl Fn(Option<C>, Vec<A>) -> F) -> Option<B>
     where
-        F: Future<Output = Result<Vec<B>, E>>,
+        F: Future<Output = Result<(C, Vec<B>), E>>,
         E: fmt::Display,
     {
         let (reply, mut answer) = oneshot::channel();
@@ -40,13 +41,17 @@ impl<A, B> Together<A, B> {
             tokio::select! {
                 biased;
                 answer = &mut answer => return answer.ok(),
-                _turn = self.turn.lock() => {
+                mut turn = self.turn.lock() => {
                     let (asks, replies): (Vec<A>, Vec<_>) = self.next().into_iter().unzip();
                     if asks.is_empty() {
                         continue;
                     }
-                    let answers = match tokio::time::timeout(self.patience, work(asks)).await {
-                        Ok(Ok(answers)) => answers,
+                    let working = work(turn.take(), asks);
+                    let answers = match tokio::time::timeout(self.patience, working).await {
+                        Ok(Ok((connection, answers))) => {
+                            *turn = Some(connection);
+                            answers
+                        }
                         Ok(Err(error)) => {
                             tracing::debug!(%error, "those who asked together were refused");
                             vec![]
@@ -95,11 +100,14 @@ mod tests {
         let asking = (0..200_u64).map(|n| {
             let (together, rounds) = (Arc::clone(&together), Arc::clone(&rounds));
             tokio::spawn(async move {
-                let double = async |asked: Vec<u64>| {
+                let double = async |kept: Option<usize>, asked: Vec<u64>| {
+                    // What the one before has left.
+                    assert_eq!(kept.unwrap_or_default(), rounds.load(Ordering::Relaxed));
                     rounds.fetch_add(1, Ordering::Relaxed);
                     assert!(asked.len() <= MOST);
                     tokio::time::sleep(Duration::from_millis(5)).await;
-                    Ok::<_, Infallible>(asked.into_iter().map(|n| n * 2).collect())
+                    let answers = asked.into_iter().map(|n| n * 2).collect();
+                    Ok::<_, Infallible>((kept.unwrap_or_default() + 1, answers))
                 };
                 (n, together.ask(n, double).await)
             })
@@ -118,9 +126,9 @@ mod tests {
         let ask = |n: u64, takes: Duration, fails: bool| {
             let together = Arc::clone(&together);
             tokio::spawn(async move {
-                let work = async |asked: Vec<u64>| {
+                let work = async |_kept: Option<()>, asked: Vec<u64>| {
                     tokio::time::sleep(takes).await;
-                    if fails { Err("refused") } else { Ok(asked) }
+                    if fails { Err("refused") } else { Ok(((), asked)) }
                 };
                 together.ask(n, work).await
             })

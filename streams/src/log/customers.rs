@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{group::PLANS, is_unavailable};
+use super::is_unavailable;
 use crate::Database;
 
 /// Addresses that may wait for an answer; more are refused, as from a Postgres that is away.
@@ -171,7 +171,7 @@ impl Customers {
         let reading = async {
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.database.connect_with(PLANS).await?,
+                None => self.database.steady().await?,
             };
             let found = query(&mut connection, asked).await?;
             self.inside().connection = Some(connection);

@@ -26,15 +26,6 @@ const GIVE_UP: Duration = Duration::from_secs(5);
 /// may have been done or not, and its caller cannot be told.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// The statement is planned once, and its tables may grow a thousandfold before it is planned again:
-/// what reads a small table whole would read the large one whole too.
-pub(super) const PLANS: &[(&str, &str)] = &[
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-];
-
 /// What waits to be committed, and the connections that do it. Workers live while there is work.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -194,7 +185,7 @@ impl Group {
                 return Ok(idle);
             }
         }
-        match tokio::time::timeout(PATIENCE, self.database.connect_with(PLANS)).await {
+        match tokio::time::timeout(PATIENCE, self.database.steady()).await {
             Ok(Ok(connection)) => Ok(Committer { connection, used: Instant::now() }),
             Ok(Err(error)) => Err(CommitError::Store(error.into())),
             Err(_elapsed) => Err(away("Postgres does not answer")),
