@@ -40,11 +40,7 @@ pub(crate) async fn keyed(client: &Client, key: &str, body: &Value) -> Answer {
 /// A read that waits for the booking's position shows it, as soon as the read model is so far.
 pub(crate) async fn booked_at(owner: &Client, appointment: &str, position: &str) {
     let path = format!("/api/v1/appointments/{appointment}?min_position={position}");
-    let shown = eventually("the read model is so far", async || {
-        let answer = owner.read(&path).await;
-        (answer.code() != (503, "projection_lagging")).then_some(answer)
-    });
-    assert_eq!(shown.await.expect(200)["status"], "booked");
+    assert_eq!(owner.read(&path).await.expect(200)["status"], "booked");
 }
 
 /// What may differ between two answers to the same question: who asked.

@@ -109,7 +109,7 @@ impl Salon {
     /// Lets the day of all staff begin at the next full minute, and gives that minute: for visits
     /// that begin while the test goes on.
     pub(crate) async fn begin_soon(&self) -> Timestamp {
-        let soon = (streams::clock::now() + SignedDuration::from_secs(6)).as_second() / 60 * 60;
+        let soon = (streams::clock::now() + SignedDuration::from_secs(15)).as_second() / 60 * 60;
         let minute = Timestamp::from_second(soon + 60).unwrap();
         let today = TimeZone::UTC.to_datetime(streams::clock::now()).date();
         let local = TimeZone::UTC.to_datetime(minute);
@@ -153,8 +153,10 @@ pub(crate) fn noon_of(at: Timestamp) -> Timestamp {
     date.at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp()
 }
 
-/// The moment has come.
+/// The moment has come. Asks the clock again after each sleep: those are measured by another one.
 pub(crate) async fn wait_until(moment: Timestamp) {
-    let left = moment.duration_since(streams::clock::now()).as_millis();
-    tokio::time::sleep(std::time::Duration::from_millis(left.try_into().unwrap_or(0))).await;
+    while let left @ 1.. = moment.duration_since(streams::clock::now()).as_micros() {
+        let left = u64::try_from(left).unwrap_or(0);
+        tokio::time::sleep(std::time::Duration::from_micros(left)).await;
+    }
 }

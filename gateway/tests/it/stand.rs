@@ -384,8 +384,17 @@ impl Client {
         self.request(Method::GET, path).send().await
     }
 
+    /// A read, asked again while the read model is not so far as the `min_position` in the path: the
+    /// server itself waits two seconds each time.
     pub(crate) async fn read(&self, path: &str) -> Answer {
-        Answer::of(self.get(path).await.unwrap()).await
+        let mut answer = Answer::of(self.get(path).await.unwrap()).await;
+        for _ in 0..30 {
+            if answer.code() != (503, "projection_lagging") {
+                break;
+            }
+            answer = Answer::of(self.get(path).await.unwrap()).await;
+        }
+        answer
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {

@@ -373,6 +373,19 @@ async fn seen(owner: &Client, table: &[Operation]) -> BTreeMap<String, Value> {
     all
 }
 
+/// Waits until what changes by itself is over: everybody who is told at once has been told.
+async fn told(stand: &Stand, salon: &Salon) {
+    stand.addresses.caught_up().await;
+    eventually("everybody was told", async || {
+        let listed = salon.owner.read("/api/v1/notifications?limit=200").await.expect(200);
+        assert_eq!(listed["next"], json!(null));
+        let messages = listed["items"].as_array()?;
+        messages.iter().all(|message| message["status"] == "sent").then_some(())
+    })
+    .await;
+    stand.addresses.caught_up().await;
+}
+
 async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let salon = Salon::open(client, 3).await;
     let begins = salon.begin_soon().await;
@@ -408,22 +421,12 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let login = json!({"email": email, "password": "correct horse"});
     let session = client.post("/api/v1/auth/login", &login).await.expect(200);
     let refresh_token = text(&session["refresh_token"]);
-    // What changes by itself is over: guests and hosts are told at once.
-    for id in &appointments {
-        eventually("guest and host were told", async || {
-            let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);
-            let messages = shown["reminders"].as_array()?;
-            let sent = messages.iter().filter(|message| message["status"] == "sent").count();
-            ((sent, messages.len()) == (2, 2)).then_some(())
-        })
-        .await;
-    }
-    stand.addresses.caught_up().await;
     let managed = (link, nonce);
     let path = format!("/api/v1/business/staff/{}/calendar-feed", salon.staff[0]);
     let feed = path_of(&salon.owner.read(&path).await.expect(200)["url"]);
     let waiting = requests::waiting(&salon).await;
     let team = accounts::team(stand, &salon).await;
+    told(stand, &salon).await;
     let confirmed = crate::reminders::until(&salon, &appointments[0], "confirmation", "sent").await;
     let things = Things {
         notification: text(&confirmed["id"]),

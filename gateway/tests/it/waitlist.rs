@@ -153,8 +153,7 @@ async fn who_joined_first_is_offered_what_becomes_free_and_accepts_by_the_link()
     mailed(&stand, &first.email, &["Free for you: Cut at Test Salon", booked]).await;
     let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);
     assert_eq!(shown["customer"]["name"], "amy");
-    let reminder = |m: &Value| m["kind"] == "reminder" && m["status"] == "pending";
-    assert!(shown["reminders"].as_array().unwrap().iter().any(reminder), "{shown}");
+    crate::reminders::until(&salon, &id, "reminder", "pending").await;
     assert_eq!(second.entry(&salon.guest).await["status"], "waiting");
     stand.addresses.caught_up().await;
     stand.addresses.assert_healthy();
