@@ -57,7 +57,8 @@ pub(crate) fn command(program: impl AsRef<Path>) -> Command {
 }
 
 /// A port where nobody listens, below those that outgoing connections use: one of those may be taken before it is
-/// listened to.
+/// listened to. It is nobody else's for as long as this run of the tests lasts, so that it can be
+/// listened to later, or again.
 ///
 /// # Panics
 /// When a hundred are in use.
@@ -65,9 +66,11 @@ pub(crate) fn command(program: impl AsRef<Path>) -> Command {
 pub fn free_port() -> u16 {
     let wished =
         || 20_000 + u16::try_from(streams::clock::new_id().as_u128() % 12_000).unwrap_or(0);
+    let claims = setting("APPTREMIND_TEST_DIR");
+    let claim = |port: &u16| File::create_new(Path::new(&claims).join(format!("port-{port}")));
     (0..100)
         .map(|_| wished())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| claim(port).is_ok() && TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("a free port")
 }
 
