@@ -17,7 +17,7 @@ const BOOK: &str = "/api/v1/public/book";
 
 async fn with_key(client: &Client, key: &str, body: &Value) -> Answer {
     let request = client.request(Method::POST, BOOK).header("Idempotency-Key", key);
-    Answer::of(request.json(body).send().await.unwrap()).await
+    client.send(request.json(body)).await
 }
 
 fn at(value: &Value) -> Timestamp {

@@ -39,7 +39,7 @@ async fn merge(salon: &Salon, id: &str, into: &str) -> Answer {
 
 async fn change(salon: &Salon, id: &str, version: &str, change: Value) -> Answer {
     let request = salon.owner.request(Method::PATCH, &path(id)).header("If-Match", version);
-    Answer::of(request.json(&change).send().await.unwrap()).await
+    salon.owner.send(request.json(&change)).await
 }
 
 /// The ids that a list answers, when it is as new as `position`.

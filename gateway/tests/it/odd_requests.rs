@@ -119,8 +119,7 @@ async fn odd_queries_are_refused_and_the_parameter_is_named() {
         let list = if odd.starts_with("SLOTS") { "slots" } else { "items" };
         assert_eq!(found[list], json!([]), "{odd}");
     }
-    let answer = salon.owner.get(&path("LIST?min_position=7fffffffffffffff-1")).await;
-    let answer = Answer::of(answer.unwrap()).await;
+    let answer = salon.owner.ask(&path("LIST?min_position=7fffffffffffffff-1")).await;
     answer.problem(503, "projection_lagging");
     assert_eq!(answer.header("retry-after"), "1");
 }

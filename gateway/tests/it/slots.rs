@@ -107,7 +107,7 @@ async fn without_postgres_slots_are_neither_denied_nor_empty() {
     let back = async || {
         for path in [&known, &unknown, &page] {
             eventually("Postgres is back", async || {
-                let answer = salon.guest.read(path).await;
+                let answer = salon.guest.ask(path).await;
                 if answer.status == 503 {
                     answer.problem(503, "store_unavailable");
                     return None;
@@ -128,7 +128,7 @@ async fn without_postgres_slots_are_neither_denied_nor_empty() {
         }
         let ask = |path: String| async {
             let path = path;
-            let answer = salon.guest.read(&path).await;
+            let answer = salon.guest.ask(&path).await;
             answer.problem(503, "store_unavailable");
             assert_eq!(answer.header("retry-after"), "1");
         };

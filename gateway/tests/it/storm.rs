@@ -97,7 +97,7 @@ fn calls(salon: &Salon, appointment: &str) -> Vec<(Client, String)> {
 
 async fn nothing_answers(salon: &Salon, appointment: &str, booking: &Value) {
     for (client, path) in calls(salon, appointment) {
-        let answer = client.read(&path).await;
+        let answer = client.ask(&path).await;
         answer.problem(503, "store_unavailable");
         assert!(!answer.header("retry-after").is_empty(), "{path}");
     }

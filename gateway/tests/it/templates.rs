@@ -200,7 +200,7 @@ async fn an_edit_names_the_version_that_it_is_for() {
         if method == Method::PUT {
             request = request.json(&json!({ "subject": word }));
         }
-        Answer::of(request.send().await.unwrap()).await
+        owner.send(request).await
     };
     at(Method::PUT, None, "a").await.problem(428, "if_match_required");
     at(Method::DELETE, None, "").await.problem(428, "if_match_required");
