@@ -167,7 +167,7 @@ async fn losing_the_broker_and_its_data_while_reminders_fall_due_loses_and_doubl
     let per_salon = sized(100, 500);
     let salons = [hire(&client, per_salon).await, hire(&client, per_salon).await];
     // Reminders fall due on the minute: time enough to book them all, on a loaded machine too.
-    let ahead = i64::try_from(sized(20, 120)).unwrap();
+    let ahead = i64::try_from(sized(60, 240)).unwrap();
     let due_second = (streams::clock::now().as_second() + ahead) / 60 * 60 + 60;
     let due = Timestamp::from_second(due_second).unwrap();
     let start = start_in(15);

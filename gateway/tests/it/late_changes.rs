@@ -122,6 +122,7 @@ async fn nothing_goes_out_for_the_old_time_once_a_change_is_known() {
         stand.database.texts(ended).await.is_empty().then_some(())
     })
     .await;
+    stand.addresses.caught_up().await;
     let mails = stand.mail.messages().await;
     for (id, known) in &known {
         let shown = salon.owner.read(&format!("/api/v1/appointments/{id}")).await.expect(200);

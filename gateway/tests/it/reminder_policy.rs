@@ -75,6 +75,7 @@ async fn another_policy_calls_off_and_plans_what_makes_the_difference_and_leaves
         (all.iter().filter(|m| m["status"] == "sent").count() == 2).then_some(())
     })
     .await;
+    until(&salon, &id, "confirmation", "sent").await;
     // The confirmation and two reminders.
     assert_eq!(stand.mail.messages().await.len(), 3);
     stand.addresses.caught_up().await;
@@ -154,12 +155,20 @@ async fn many_visits_do_not_hold_up_the_few_of_another_business_and_the_last_wis
     projector.kill();
     // Nothing is planned again before all that was booked earlier is known: so the tasks are there, and wait.
     for (salon, offset) in [(&many, 70), (&few, 75), (&many, 80), (&few, 85)] {
-        salon.set(&json!({"reminder_offsets_minutes": [offset]})).await;
+        salon.owner.set_unseen(&json!({"reminder_offsets_minutes": [offset]})).await;
     }
     let asked = "SELECT e.payload->'profile'->'reminder_offsets_minutes'->>0
                    FROM replan r JOIN events e USING (position) ORDER BY replan_id";
     eventually("whoever asks again replaces who asked before", async || {
         (stand.database.texts(asked).await == ["80", "85"]).then_some(())
+    })
+    .await;
+    // What else the scheduler follows has come as far.
+    eventually("the scheduler knows all", async || {
+        let (_, told) = stand.addresses.run(&["projections", "--json"]);
+        let all: Vec<Value> = serde_json::from_str(&told).ok()?;
+        let projected = |model: &Value| text(&model["consumer"]).starts_with("project-");
+        all.iter().all(|model| projected(model) || model["lag"] == 0).then_some(())
     })
     .await;
     scheduler.kill();

@@ -51,7 +51,7 @@ async fn remind(salon: &Salon, offsets: &[i64]) {
 
 /// Only guests are told, so that a test knows which mail is the next one.
 pub(crate) async fn only_guests_are_told(salon: &Salon) {
-    salon.set(&json!({"host_notices": false})).await;
+    salon.set(&json!({"host_notices": false, "weekly_summary": false})).await;
 }
 
 /// Everything that arrived for the guest.
@@ -223,6 +223,7 @@ async fn roles_in_processes_of_their_own_do_what_one_process_does() {
     let first = booked(&salon, start).await;
     let shown = until(&salon, &first, "confirmation", "sent").await;
     assert_eq!(mails_to(&stand, &shown).await.len(), 1);
+    until(&salon, &first, "host_booked", "sent").await;
     // The work queue keeps what falls due while nobody sends.
     notifier.kill();
     let second = booked(&salon, start + SignedDuration::from_mins(5)).await;
@@ -259,7 +260,7 @@ async fn a_send_that_is_not_handed_over_when_the_process_stops_is_left_to_the_ne
     let mut process = stand.serve().await;
     let salon = Salon::open(&process.client(), 1).await;
     only_guests_are_told(&salon).await;
-    stand.mail.fault(Fault::StallConnect(Duration::from_secs(3)), 1).await;
+    stand.mail.fault(Fault::StallConnect(Duration::from_secs(15)), 1).await;
     let id = booked(&salon, start_in(60)).await;
     in_the_table(&stand, "state = 'sending'").await;
     assert!(process.terminate().await, "it stops when it is told to");

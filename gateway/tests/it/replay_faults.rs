@@ -47,9 +47,12 @@ async fn a_rebuild_that_is_killed_leaves_the_live_model_alone_and_the_next_one_s
     let offered = salon.slots(&format!("&date={date}")).await;
     let rows = "SELECT count(*)::text FROM availability.busy";
     let busy = stand.database.texts(rows).await;
-    let began = Instant::now();
-    assert_eq!(replay(&stand, &["availability"]).await.code, 0);
-    let whole = began.elapsed();
+    let mut whole = Duration::MAX;
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert_eq!(replay(&stand, &["availability"]).await.code, 0);
+        whole = whole.min(began.elapsed());
+    }
     let mut killed = 0;
     for tenth in 0..10 {
         let mut child = command(&stand, &["availability"])
@@ -88,7 +91,7 @@ async fn a_second_rebuild_of_the_same_model_is_refused() {
     live_a_little(&salon, 2_000, 6).await;
     stand.addresses.caught_up().await;
     // A slow reader keeps the first from swapping for longer than the second waits.
-    let read = "BEGIN; SELECT count(*) FROM agenda.appointment; SELECT pg_sleep(8); COMMIT";
+    let read = "BEGIN; SELECT count(*) FROM agenda.appointment; SELECT pg_sleep(20); COMMIT";
     let slow = async { stand.database.execute(read).await };
     let rebuilding = async {
         let mut first = command(&stand, &["agenda"]).stdout(Stdio::null()).spawn().unwrap();

@@ -235,6 +235,10 @@ async fn many_changes_at_once_leave_one_reminder_to_come() {
     let later = json!({"start": start + SignedDuration::from_mins(60)});
     moved(&at_gateway, &id, later).await.expect(200);
     drop(gateway);
+    // Nothing is followed past a transaction that is still open, of other tests too.
+    let seen = "SELECT 'yes' WHERE (SELECT max(transaction_id) FROM events)
+                                     < pg_snapshot_xmin(pg_current_snapshot())";
+    eventually("all are seen at once", async || stand.database.texts(seen).await.pop()).await;
     process.start_again().await;
     let salon = Salon { owner: at_gateway.owner.at(&process), ..at_gateway };
     eventually("what was planned before is off", async || {

@@ -109,14 +109,19 @@ impl Salon {
     /// Lets the day of all staff begin at the next full minute, and gives that minute: for visits
     /// that begin while the test goes on.
     pub(crate) async fn begin_soon(&self) -> Timestamp {
-        let soon = (streams::clock::now() + SignedDuration::from_secs(15)).as_second() / 60 * 60;
+        let now = streams::clock::now();
+        let soon = (now + SignedDuration::from_secs(20)).as_second() / 60 * 60;
         let minute = Timestamp::from_second(soon + 60).unwrap();
-        let today = TimeZone::UTC.to_datetime(streams::clock::now()).date();
-        let local = TimeZone::UTC.to_datetime(minute);
+        let (today, local) =
+            (TimeZone::UTC.to_datetime(now).date(), TimeZone::UTC.to_datetime(minute));
         let open = json!({"start": local.strftime("%H:%M").to_string(), "end": "24:00"});
-        let windows = if local.date() == today { json!([open]) } else { json!([]) };
         let mut hours = around_the_clock();
-        hours["overrides"] = json!([{"date": today, "windows": windows}]);
+        hours["overrides"] = json!([{"date": local.date(), "windows": [open]}]);
+        if local.date() != today {
+            // Shortly before midnight.
+            let days = hours["overrides"].as_array_mut().unwrap();
+            days.insert(0, json!({"date": today, "windows": []}));
+        }
         self.set(&json!({"booking_policy": {"slot_grid": "packed", "slot_step_minutes": 5}})).await;
         for staff in 0..self.staff.len() {
             self.set_hours(staff, &hours).await;

@@ -389,6 +389,14 @@ async fn told(stand: &Stand, salon: &Salon) {
 async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let salon = Salon::open(client, 3).await;
     let begins = salon.begin_soon().await;
+    let mut begun = vec![];
+    for staff in [0, 1] {
+        // Somebody else than those who are looked at: what is told of a guest changes when they come.
+        let mut visit = salon.booking(staff, begins);
+        visit["customer"]["email"] = json!("early@example.com");
+        let booked = salon.guest.post("/api/v1/public/book", &visit).await.expect(201);
+        begun.push(text(&booked["appointment_id"]));
+    }
     let away = json!({"start": start_in(8_000), "end": start_in(8_060)});
     let path = format!("/api/v1/business/staff/{}/time-off", salon.staff[0]);
     let time_off = text(&salon.owner.post(&path, &away).await.expect(201)["id"]);
@@ -399,10 +407,11 @@ async fn things(stand: &Stand, client: &Client) -> (Things, jiff::Timestamp) {
     let room = salon.owner.post("/api/v1/business/resources", &room).await.expect(201);
     let resource = text(&room["id"]);
     let mut appointments = vec![];
-    for (staff, start) in [(0, start_in(2_000)), (0, start_in(2_100)), (0, begins), (1, begins)] {
-        let booked = salon.book(staff, start).await.expect(201);
+    for start in [start_in(2_000), start_in(2_100)] {
+        let booked = salon.book(0, start).await.expect(201);
         appointments.push(text(&booked["appointment_id"]));
     }
+    appointments.extend(begun);
     let booked = salon.book(0, start_in(2_200)).await.expect(201);
     appointments.push(text(&booked["appointment_id"]));
     let link = path_of(&booked["manage_url"]);
