@@ -120,10 +120,18 @@ impl Addresses {
 
     /// Every read model has every event.
     pub(crate) async fn caught_up(&self) {
+        self.caught_up_but("nobody").await;
+    }
+
+    /// The same of everybody who follows the events, but for those whose name begins so.
+    pub(crate) async fn caught_up_but(&self, others: &str) {
         eventually("every read model has every event", async || {
             let (code, text) = self.run(&["projections", "--json"]);
             let all: Vec<Value> = serde_json::from_str(&text).ok()?;
-            let done = all.iter().all(|model| model["lag"] == 0 && model["halted"].is_null());
+            let done = all.iter().all(|model| {
+                model["consumer"].as_str().is_some_and(|name| name.starts_with(others))
+                    || model["lag"] == 0 && model["halted"].is_null()
+            });
             (code == 0 && done && all.len() == 7).then_some(())
         })
         .await;
